@@ -1,0 +1,58 @@
+-- Who may do what. Everything is taken away first, so that a right exists only if it stands here.
+--
+-- provision_owner owns all and logs in nowhere. provision_api calls the functions clients may call. provision_worker claims,
+-- records, and reads what actions need. provision_operator reads the views and has the operators' functions.
+-- provision_integration, for other systems, inserts given columns and reads views of its own rows. provision_reader owns the
+-- views, so that row-level security applies to whoever reads them.
+
+REVOKE ALL ON ALL TABLES IN SCHEMA public, class FROM PUBLIC, provision_api, provision_worker, provision_operator, provision_integration, provision_reader;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA public, class FROM PUBLIC, provision_api, provision_worker, provision_operator, provision_integration, provision_reader;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public, class FROM PUBLIC, provision_api, provision_worker, provision_operator, provision_integration, provision_reader;
+GRANT USAGE ON SCHEMA public TO provision_api, provision_worker, provision_operator, provision_integration, provision_reader;
+GRANT USAGE ON SCHEMA class TO provision_reader, provision_worker, provision_operator, provision_integration;
+
+-- Pure functions that defaults, checks, policies and views call in everybody's name.
+GRANT EXECUTE ON FUNCTION new_id(), engine_now(), caller_name(), caller_customer(), caller_org(), caller_sees_all(), tc_id_from_name(text, text),
+    tc_gen_password(int), refuse(text, text, text, text) TO PUBLIC;
+
+-- Views run as provision_reader, under its policies.
+GRANT SELECT ON ALL TABLES IN SCHEMA public, class TO provision_reader;
+REVOKE ALL ON secret, api_key, integration_login FROM provision_reader;
+DO $$
+DECLARE
+    _view text;
+BEGIN
+    FOR _view IN SELECT c.relname FROM pg_class AS c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'v' AND c.relname LIKE 'v\_%' LOOP
+        EXECUTE format('ALTER VIEW %I OWNER TO provision_reader', _view);
+        EXECUTE format('REVOKE ALL ON %I FROM PUBLIC', _view);
+        EXECUTE format('GRANT SELECT ON %I TO provision_operator', _view);
+    END LOOP;
+END $$;
+GRANT SELECT ON v_order, v_order_item, v_order_item_plan, v_provision, v_audit, v_contact, v_host, v_domain, v_certificate TO provision_integration, provision_api;
+
+-- Clients.
+GRANT EXECUTE ON FUNCTION order_submit(uuid, jsonb, text, jsonb), order_submit_many(jsonb), order_cancel(uuid, text), order_document(uuid), order_explain(uuid)
+    TO provision_api, provision_integration, provision_operator;
+GRANT EXECUTE ON FUNCTION api_key_caller(bytea) TO provision_api;
+GRANT SELECT ON "order", order_item TO provision_api;
+
+-- Other systems insert what they want, and the engine's columns stay the engine's.
+GRANT INSERT (id, accreditation_id, tenant_customer_id, org_id, reference, handle, name, organization, street, city, state, postal_code, country_code, phone, fax, email, pw) ON provision_contact TO provision_integration;
+GRANT INSERT (id, accreditation_id, tenant_customer_id, org_id, name, addresses) ON provision_host TO provision_integration;
+GRANT INSERT (id, accreditation_id, tenant_customer_id, org_id, name, registration_period, pw, is_complete) ON provision_domain TO provision_integration;
+GRANT UPDATE (is_complete) ON provision_domain TO provision_integration;
+GRANT INSERT ON provision_domain_contact, provision_domain_host TO provision_integration;
+GRANT INSERT (id, accreditation_id, tenant_customer_id, org_id, domain_name, alternative_names) ON provision_ssl TO provision_integration;
+-- Naming a row to update or return it takes the right to read its key.
+GRANT SELECT (id, tenant_customer_id, org_id) ON provision_contact, provision_host, provision_domain, provision_ssl TO provision_integration;
+
+-- Workers.
+GRANT EXECUTE ON FUNCTION worker_register(text, text, int, text, text[]), worker_heartbeat(uuid), worker_deregister(uuid), job_claim(uuid, text[], int), job_record(uuid, jsonb),
+    job_next_due(text[]), job_children(uuid), job_wake_key(), engine_sweep(uuid), effect_begin(uuid, bigint, text, jsonb), effect_finish(uuid, bigint, text, text, jsonb),
+    effect_open(uuid, int), effect_settle(uuid, text, text, text), inventory_missing(text, uuid, text) TO provision_worker;
+GRANT SELECT ON accreditation, job, effect, schedule, setting, contact, host, domain, certificate, domain_contact, domain_host, provision_contact, provision_host, provision_domain, provision_ssl, secret TO provision_worker;
+
+-- Operators.
+GRANT EXECUTE ON FUNCTION job_hold(uuid), job_release(uuid), job_retry(uuid), job_retry_where(text, uuid, text, int), job_cancel(uuid, text), job_complete(uuid, jsonb, text),
+    order_item_approve(uuid), order_item_reject(uuid, text), provision_adopt(uuid, text), provision_forget(uuid), api_key_create(uuid, text, uuid) TO provision_operator;
+GRANT SELECT ON tenant, customer, tenant_customer, org, provider, accreditation, tld, tld_setting, tld_setting_key, accreditation_tld, schedule, setting, job_type, order_operation, provision_status, state_transition TO provision_operator;

@@ -1,0 +1,34 @@
+-- Statements of the reconcile pass: what the database believes to exist at one accreditation.
+
+-- name: inventory
+-- A page of it, in the order of table and id, after the given place.
+SELECT thing.table_name, thing.id, thing.name, thing.missing_reason
+FROM (
+    SELECT 'certificate' AS table_name, id, arn AS name, missing_reason FROM certificate
+    WHERE accreditation_id = %(accreditation)s AND revoked_date IS NULL
+    UNION ALL
+    SELECT 'contact', id, handle, missing_reason FROM contact WHERE accreditation_id = %(accreditation)s AND deleted_date IS NULL
+    UNION ALL
+    SELECT 'domain', id, name::text, missing_reason FROM domain WHERE accreditation_id = %(accreditation)s AND deleted_date IS NULL
+    UNION ALL
+    SELECT 'host', id, name::text, missing_reason FROM host WHERE accreditation_id = %(accreditation)s AND deleted_date IS NULL
+) AS thing
+WHERE (thing.table_name, thing.id) > (%(after_table)s::text, %(after_id)s::uuid)
+ORDER BY thing.table_name, thing.id
+LIMIT %(limit)s
+
+-- name: is_known
+-- Whether a thing found outside has its row; then no crash has left it behind.
+SELECT EXISTS (
+    SELECT FROM certificate WHERE accreditation_id = %(accreditation)s AND arn = %(name)s
+    UNION ALL
+    SELECT FROM contact WHERE accreditation_id = %(accreditation)s AND handle = %(name)s AND deleted_date IS NULL
+    UNION ALL
+    SELECT FROM domain WHERE accreditation_id = %(accreditation)s AND name = %(name)s AND deleted_date IS NULL
+    UNION ALL
+    SELECT FROM host WHERE accreditation_id = %(accreditation)s AND name = %(name)s AND deleted_date IS NULL
+) AS is_known
+
+-- name: accreditations
+-- Where a pass over everything goes.
+SELECT id, name FROM accreditation WHERE is_active AND provider <> 'manual' ORDER BY name

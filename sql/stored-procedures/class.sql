@@ -1,0 +1,414 @@
+-- The path of every provisioning table, generated from class.provision_kind so that it is the same for all of them.
+--
+-- INSERT: <table>_before_insert validates the row (<table>_validate) and hands it to its job; <table>_after_insert checks
+-- the rows of the statement against tenants and plans, logs them, and <table>_submit makes the jobs out of what the pre
+-- function <table>_job says. UPDATE: <table>_guard lets only legal transitions pass; <table>_after_update logs them and
+-- takes final rows home: inventory (<table>_success, <table>_failure), then their plan steps. Two functions are called
+-- from outside the table: <table>_from_plan turns plan steps into rows, <table>_settle brings the outcome of jobs.
+
+CREATE OR REPLACE FUNCTION class.log_change() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: nobody writes the log but through this.
+DECLARE
+    _old jsonb := to_jsonb(OLD);
+    _new jsonb := to_jsonb(NEW);
+    _changed jsonb;
+BEGIN
+    SELECT jsonb_object_agg(n.key, CASE WHEN n.key = ANY (TG_ARGV) THEN '["***", "***"]' ELSE jsonb_build_array(_old -> n.key, n.value) END)
+    INTO _changed
+    FROM jsonb_each(_new) AS n
+    WHERE n.value IS DISTINCT FROM _old -> n.key AND n.key NOT IN ('updated_date', 'updated_by', 'previous_status_id');
+    IF _changed IS NOT NULL THEN
+        INSERT INTO audit_trail_log (table_name, row_id, tenant_customer_id, org_id, operation, changed, reason)
+        VALUES (TG_TABLE_NAME, NEW.id, (_new ->> 'tenant_customer_id')::uuid, (_new ->> 'org_id')::uuid, 'change', _changed, _new ->> 'result_message');
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION class.log_change() IS 'Writes a change outside the straight path to audit_trail_log; its arguments are the columns to mask.';
+
+CREATE OR REPLACE FUNCTION class.log_delete() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: nobody writes the log but through this.
+DECLARE
+    _old jsonb := to_jsonb(OLD) - TG_ARGV;
+BEGIN
+    INSERT INTO audit_trail_log (table_name, row_id, tenant_customer_id, org_id, operation, changed)
+    VALUES (TG_TABLE_NAME, OLD.id, (_old ->> 'tenant_customer_id')::uuid, (_old ->> 'org_id')::uuid, 'delete', _old);
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION class.log_delete() IS 'Writes a deleted row to audit_trail_log; its arguments are the columns to leave out.';
+
+CREATE OR REPLACE FUNCTION class.log_partitions(p_months int DEFAULT 3) RETURNS int
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the sweeper, which runs as a worker, makes them.
+DECLARE
+    _month date;
+    _name text;
+    _made int := 0;
+BEGIN
+    FOR _month IN SELECT (date_trunc('month', engine_now()) + make_interval(months => n))::date FROM generate_series(0, p_months) AS n LOOP
+        _name := 'audit_trail_log_' || to_char(_month, 'YYYY_MM');
+        CONTINUE WHEN to_regclass(_name) IS NOT NULL;
+        EXECUTE format('CREATE TABLE %I PARTITION OF audit_trail_log FOR VALUES FROM (%L) TO (%L)', _name, _month, _month + interval '1 month');
+        EXECUTE format('COMMENT ON TABLE %I IS %L', _name, 'Entries of audit_trail_log of ' || to_char(_month, 'YYYY-MM') || '.');
+        _made := _made + 1;
+    END LOOP;
+    RETURN _made;
+END $$;
+COMMENT ON FUNCTION class.log_partitions(int) IS 'Makes the monthly partitions of audit_trail_log that are missing, from this month to p_months ahead; returns how many.';
+
+CREATE OR REPLACE FUNCTION class.log_expire() RETURNS int
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the sweeper, which runs as a worker, drops them.
+DECLARE
+    _limit text := 'audit_trail_log_' || to_char(engine_now() - make_interval(months => setting_value('audit_retention_months')::int), 'YYYY_MM');
+    _table text;
+    _dropped int := 0;
+BEGIN
+    FOR _table IN
+        SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'audit_trail_log'::regclass AND c.relname ~ '_\d{4}_\d\d$' AND c.relname < _limit
+    LOOP
+        EXECUTE format('DROP TABLE %I', _table);
+        _dropped := _dropped + 1;
+    END LOOP;
+    RETURN _dropped;
+END $$;
+COMMENT ON FUNCTION class.log_expire() IS 'Drops partitions of audit_trail_log older than the setting audit_retention_months; returns how many.';
+
+CREATE OR REPLACE FUNCTION class.replace_trigger(p_name text, p_table text, p_when text, p_call text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    EXECUTE format('CREATE OR REPLACE TRIGGER %I %s EXECUTE FUNCTION %s', p_name, replace(p_when, '{table}', quote_ident(p_table)), p_call);
+END $$;
+COMMENT ON FUNCTION class.replace_trigger(text, text, text, text) IS 'CREATE OR REPLACE TRIGGER with the table''s name filled in.';
+
+-- Guards -------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION class.transition_check(p_machine text, p_id_function text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _cases text;
+BEGIN
+    SELECT string_agg(format('WHEN %s THEN {new} IN (%s)', class.state_literal(p_id_function, s.from_state), s.targets), ' ' ORDER BY s.from_state)
+    INTO _cases
+    FROM (
+        SELECT from_state, string_agg(class.state_literal(p_id_function, to_state), ', ' ORDER BY to_state) AS targets
+        FROM state_transition WHERE machine = p_machine AND from_state IS NOT NULL GROUP BY from_state
+    ) AS s;
+    RETURN format('(CASE {old} %s ELSE false END)', _cases);
+END $$;
+COMMENT ON FUNCTION class.transition_check(text, text) IS 'SQL text that is true when {old} may be followed by {new}.';
+
+CREATE OR REPLACE FUNCTION class.state_literal(p_id_function text, p_state text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN quote_literal(CASE WHEN p_id_function IS NULL THEN p_state ELSE tc_id_from_name(p_id_function, p_state)::text END);
+END $$;
+COMMENT ON FUNCTION class.state_literal(text, text) IS 'A state as an SQL literal: its name, or the id of its type code.';
+
+CREATE OR REPLACE FUNCTION class.final_states(p_machine text, p_id_function text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (
+        SELECT string_agg(DISTINCT class.state_literal(p_id_function, t.to_state), ', ')
+        FROM state_transition AS t
+        WHERE t.machine = p_machine
+            AND NOT EXISTS (SELECT FROM state_transition AS n WHERE n.machine = p_machine AND n.from_state = t.to_state)
+    );
+END $$;
+COMMENT ON FUNCTION class.final_states(text, text) IS 'SQL list of the states nothing leaves.';
+
+CREATE OR REPLACE FUNCTION class.attach_guard(p_machine text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _finals text := class.final_states(p_machine);
+    _legal text := replace(replace(class.transition_check(p_machine), '{old}', 'OLD.status'), '{new}', 'NEW.status');
+    _starts text;
+BEGIN
+    SELECT string_agg(quote_literal(to_state), ', ') INTO _starts FROM state_transition WHERE machine = p_machine AND from_state IS NULL;
+    EXECUTE format($template$
+        CREATE OR REPLACE FUNCTION %1$I() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $body$
+        BEGIN
+            IF TG_OP = 'INSERT' THEN
+                PERFORM refuse('PV422', '%2$s cannot begin as ' || NEW.status, NEW.id::text, 'state_transition lists where it may begin');
+            ELSIF NOT %3$s THEN
+                PERFORM refuse('PV422', '%2$s cannot go from ' || OLD.status || ' to ' || NEW.status, OLD.id::text, 'rows in a final state never change; state_transition lists what may follow what');
+            END IF;
+            NEW.previous_status := OLD.status;
+            RETURN NEW;
+        END $body$ $template$, p_machine || '_guard', p_machine, _legal);
+    EXECUTE format('COMMENT ON FUNCTION %I() IS %L', p_machine || '_guard', 'Generated from state_transition: refuses what is not listed there and notes the previous status.');
+    PERFORM class.replace_trigger(p_machine || '_guard_tg', p_machine,
+        format('BEFORE UPDATE ON {table} FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status OR OLD.status IN (%s))', _finals), p_machine || '_guard()');
+    PERFORM class.replace_trigger(p_machine || '_begin_tg', p_machine,
+        format('BEFORE INSERT ON {table} FOR EACH ROW WHEN (NEW.status NOT IN (%s))', _starts), p_machine || '_guard()');
+END $$;
+COMMENT ON FUNCTION class.attach_guard(text) IS 'Generates the guard of a table with a status column from state_transition.';
+
+-- The generated path -------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION class.render(p_table text, p_template text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _kind class.provision_kind := (SELECT k FROM class.provision_kind AS k WHERE k.table_name = p_table);
+    _gated boolean := EXISTS (SELECT FROM pg_attribute WHERE attrelid = quote_ident(p_table)::regclass AND attname = 'is_complete' AND NOT attisdropped);
+    _text text := p_template;
+BEGIN
+    -- Lines that begin with {gate} or another condition are there only for kinds that have it.
+    _text := regexp_replace(_text, '^\s*\{gate\}' || CASE WHEN _gated THEN '' ELSE '[^\n]*\n' END, '', 'ng');
+    _text := regexp_replace(_text, '^\s*\{success\}' || CASE WHEN _kind.has_success THEN '' ELSE '[^\n]*\n' END, '', 'ng');
+    _text := regexp_replace(_text, '^\s*\{failure\}' || CASE WHEN _kind.has_failure THEN '' ELSE '[^\n]*\n' END, '', 'ng');
+    _text := regexp_replace(_text, '^\s*\{children\}' || CASE WHEN _kind.has_children THEN '' ELSE '[^\n]*\n' END, '', 'ng');
+    _text := replace(_text, '{complete}', CASE WHEN _gated THEN 'NEW.is_complete' ELSE 'true' END);
+    _text := replace(_text, '{legal}', replace(replace(class.transition_check('provision', 'provision_status'), '{old}', 'OLD.status_id'), '{new}', 'NEW.status_id'));
+    _text := replace(_text, '{finals}', class.final_states('provision', 'provision_status'));
+    _text := replace(_text, '{providers}', quote_literal(_kind.providers));
+    _text := replace(_text, '{job_type}', quote_literal(_kind.job_type));
+    _text := replace(_text, '{secrets}', COALESCE((SELECT string_agg(format('NEW.%I := NULL;', c), ' ') FROM unnest(_kind.secret_columns) AS c), ''));
+    _text := replace(_text, '{results}', class.result_assignments(_kind));
+    SELECT regexp_replace(_text, '\{name:([A-Za-z_.]+)\}', '(CASE \1 ' || string_agg(format('WHEN %L THEN %L', id, name), ' ') || ' END)', 'g') INTO _text FROM provision_status;
+    _text := regexp_replace(_text, '\{is:([a-z_]+)\}', 'tc_id_from_name(''provision_status'', ''\1'')', 'g');
+    RETURN replace(_text, '{table}', p_table);
+END $$;
+COMMENT ON FUNCTION class.render(text, text) IS 'Fills a template for one kind of provisioning.';
+
+CREATE OR REPLACE FUNCTION class.result_assignments(p_kind class.provision_kind) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN COALESCE((
+        SELECT string_agg(format(', %1$I = COALESCE((j.result ->> %1$L)::%2$s, p.%1$I)', a.attname, format_type(a.atttypid, a.atttypmod)), '' ORDER BY a.attnum)
+        FROM pg_attribute AS a
+        WHERE a.attrelid = quote_ident(p_kind.table_name)::regclass AND a.attname = ANY (p_kind.result_columns)
+    ), '');
+END $$;
+COMMENT ON FUNCTION class.result_assignments(class.provision_kind) IS 'SET clauses that take a kind''s result columns from its job''s result.';
+
+CREATE OR REPLACE FUNCTION class.generate(p_table text, p_function text, p_signature text, p_comment text, p_body text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    -- SECURITY DEFINER: a tenant's insert must write jobs, logs and plans that no tenant may write.
+    EXECUTE format('CREATE OR REPLACE FUNCTION %I%s LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS %L',
+        p_table || p_function, p_signature, class.render(p_table, p_body));
+    EXECUTE format('COMMENT ON FUNCTION %I%s IS %L', p_table || p_function, split_part(p_signature, ' RETURNS', 1), 'Generated: ' || p_comment);
+END $$;
+COMMENT ON FUNCTION class.generate(text, text, text, text, text) IS 'Creates one generated function of a kind.';
+
+CREATE OR REPLACE FUNCTION class.generate_row_triggers(p_table text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $outer$
+BEGIN
+    PERFORM class.generate(p_table, '_before_insert', '() RETURNS trigger', 'validates a row and hands it to its job.', $$
+        BEGIN
+            NEW := {table}_validate(NEW);
+            NEW.job_id := new_id();
+            NEW.status_id := {is:pending};
+            IF {complete} THEN
+                NEW.status_id := {is:processing};
+                NEW.processing_date := engine_now();
+            END IF;
+            RETURN NEW;
+        END $$);
+    PERFORM class.generate(p_table, '_guard', '() RETURNS trigger', 'lets only legal transitions pass, keeps final rows as they are, notes the previous status.', $$
+        BEGIN
+            IF OLD.status_id IN ({finals}) THEN
+                PERFORM refuse('PV422', '{table} row is final', OLD.id::text || ' is ' || {name:OLD.status_id}, 'insert a new row');
+            END IF;
+            {gate}IF NEW.is_complete AND NOT OLD.is_complete THEN
+            {gate}    NEW := {table}_validate(NEW);
+            {gate}    NEW.status_id := {is:processing};
+            {gate}    NEW.processing_date := engine_now();
+            {gate}END IF;
+            IF NEW.status_id <> OLD.status_id AND NOT {legal} THEN
+                PERFORM refuse('PV422', '{table} cannot go from ' || {name:OLD.status_id} || ' to ' || COALESCE({name:NEW.status_id}, 'an unknown status'), OLD.id::text, 'state_transition lists what may follow what');
+            END IF;
+            IF NEW.status_id IN ({finals}) THEN
+                NEW.finished_date := engine_now();
+                {secrets}
+            END IF;
+            NEW.previous_status_id := OLD.status_id;
+            NEW.updated_date := engine_now();
+            NEW.updated_by := caller_name();
+            RETURN NEW;
+        END $$);
+    PERFORM class.replace_trigger(p_table || '_before_insert_tg', p_table, 'BEFORE INSERT ON {table} FOR EACH ROW', p_table || '_before_insert()');
+    PERFORM class.replace_trigger(p_table || '_guard_tg', p_table, 'BEFORE UPDATE ON {table} FOR EACH ROW', p_table || '_guard()');
+END $outer$;
+COMMENT ON FUNCTION class.generate_row_triggers(text) IS 'Generates what happens to each row of a kind before it is stored.';
+
+CREATE OR REPLACE FUNCTION class.generate_statement_triggers(p_table text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $outer$
+BEGIN
+    PERFORM class.generate(p_table, '_after_insert', '() RETURNS trigger', 'checks and logs the rows of a statement and makes their jobs.', $$
+        DECLARE
+            _row record;
+            _ids uuid[];
+        BEGIN
+            SELECT n.id, n.accreditation_id INTO _row
+            FROM new_rows n LEFT JOIN tenant_customer c ON c.id = n.tenant_customer_id AND c.is_active
+            LEFT JOIN accreditation a ON a.id = n.accreditation_id AND a.tenant_id = c.tenant_id AND a.is_active AND a.provider = ANY ({providers})
+            WHERE a.id IS NULL LIMIT 1;
+            IF FOUND THEN
+                PERFORM refuse('PV404', 'accreditation not found', 'accreditation_id ' || _row.accreditation_id, 'use an active accreditation of your tenant at one of ' || {providers});
+            END IF;
+            SELECT n.id, x INTO _row
+            FROM new_rows n CROSS JOIN unnest(n.order_item_plan_ids) AS x
+            LEFT JOIN order_item_plan p ON p.id = x AND p.provision_id = n.id AND p.tenant_customer_id = n.tenant_customer_id AND p.status = 'processing'
+            WHERE p.id IS NULL LIMIT 1;
+            IF FOUND THEN
+                PERFORM refuse('PV422', 'no such open plan step of this customer', 'order_item_plan_ids holds ' || _row.x, 'leave order_item_plan_ids empty; orders fill it');
+            END IF;
+            INSERT INTO audit_trail_log (table_name, row_id, tenant_customer_id, org_id, operation, to_state)
+            SELECT '{table}', id, tenant_customer_id, org_id, 'insert', {name:status_id} FROM new_rows;
+            SELECT array_agg(id) INTO _ids FROM new_rows WHERE status_id = {is:processing};
+            IF _ids IS NOT NULL THEN
+                PERFORM {table}_submit(_ids);
+            END IF;
+            RETURN NULL;
+        END $$);
+    PERFORM class.generate(p_table, '_after_update', '() RETURNS trigger', 'logs transitions and takes final rows home.', $$
+        DECLARE
+            _opened uuid[];
+            _completed uuid[];
+            _ended uuid[];
+        BEGIN
+            INSERT INTO audit_trail_log (table_name, row_id, tenant_customer_id, org_id, operation, from_state, to_state, reason, claim_no)
+            SELECT '{table}', n.id, n.tenant_customer_id, n.org_id, 'transition', {name:n.previous_status_id}, {name:n.status_id}, n.result_message, j.claim_no
+            FROM new_rows n LEFT JOIN job j ON j.id = n.job_id WHERE n.previous_status_id <> n.status_id;
+            SELECT array_agg(id) FILTER (WHERE status_id = {is:processing} AND previous_status_id = {is:pending}),
+                array_agg(id) FILTER (WHERE status_id = {is:completed}),
+                array_agg(id) FILTER (WHERE status_id IN ({is:failed}, {is:cancelled}))
+            INTO _opened, _completed, _ended FROM new_rows;
+            {gate}IF _opened IS NOT NULL THEN
+            {gate}    PERFORM {table}_submit(_opened);
+            {gate}END IF;
+            IF _completed IS NULL AND _ended IS NULL THEN
+                RETURN NULL;
+            END IF;
+            {success}IF _completed IS NOT NULL THEN
+            {success}    PERFORM {table}_success(_completed);
+            {success}END IF;
+            {failure}IF _ended IS NOT NULL THEN
+            {failure}    PERFORM {table}_failure(_ended);
+            {failure}END IF;
+            DELETE FROM object_operation WHERE provision_id = ANY (_completed || _ended);
+            UPDATE order_item_plan p SET status = {name:n.status_id}, reason = CASE WHEN n.status_id <> {is:completed} THEN n.result_message END, finished_date = n.finished_date
+            FROM new_rows n CROSS JOIN unnest(n.order_item_plan_ids) AS x WHERE p.id = x AND n.status_id IN ({finals});
+            RETURN NULL;
+        END $$);
+    PERFORM class.replace_trigger(p_table || '_after_insert_tg', p_table, 'AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', p_table || '_after_insert()');
+    PERFORM class.replace_trigger(p_table || '_after_update_tg', p_table, 'AFTER UPDATE ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', p_table || '_after_update()');
+END $outer$;
+COMMENT ON FUNCTION class.generate_statement_triggers(text) IS 'Generates what follows when rows of a kind were inserted or updated.';
+
+CREATE OR REPLACE FUNCTION class.generate_transfers(p_table text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $outer$
+BEGIN
+    PERFORM class.generate(p_table, '_submit', '(p_ids uuid[]) RETURNS void', 'makes the jobs of rows that are ready.', $$
+        BEGIN
+            INSERT INTO job (id, type, tenant_customer_id, org_id, accreditation_id, reference_table, reference_id, data, priority, max_attempts, held_at, traceparent)
+            SELECT p.job_id, {job_type}, p.tenant_customer_id, p.org_id, p.accreditation_id, '{table}', p.id, r.data, COALESCE(o.priority, 5),
+                (SELECT max_attempts FROM job_type WHERE name = {job_type}), CASE WHEN a.provider = 'manual' THEN engine_now() END, o.traceparent
+            FROM {table}_job(p_ids) r
+            JOIN {table} p ON p.id = r.provision_id
+            JOIN accreditation a ON a.id = p.accreditation_id
+            LEFT JOIN order_item_plan s ON s.id = p.order_item_plan_ids[1]
+            LEFT JOIN "order" o ON o.id = s.order_id;
+        END $$);
+    PERFORM class.generate(p_table, '_settle', '(p_jobs uuid[]) RETURNS void', 'brings the outcome of jobs to their rows.', $$
+        BEGIN
+            UPDATE {table} p SET status_id = CASE j.status WHEN 'completed' THEN {is:completed} WHEN 'failed' THEN {is:failed} ELSE {is:cancelled} END,
+                result_message = j.result_message, result_data = j.result, roid = COALESCE(j.result ->> 'roid', p.roid),
+                provisioned_date = CASE WHEN j.status = 'completed' THEN j.finished_date END, job_attempts = j.attempts, next_attempt_date = NULL{results}
+            FROM job j WHERE j.id = ANY (p_jobs) AND p.id = j.reference_id;
+        END $$);
+    PERFORM class.generate(p_table, '_mirror', '(p_jobs uuid[], p_pending uuid[]) RETURNS void', 'shows on the rows that their jobs look again later, p_pending of them because the other side decides.', $$
+        BEGIN
+            UPDATE {table} p SET job_attempts = j.attempts, next_attempt_date = j.start_date, result_message = j.result_message,
+                status_id = CASE WHEN j.id = ANY (p_pending) THEN {is:pending_action} ELSE p.status_id END
+            FROM job j WHERE j.id = ANY (p_jobs) AND p.id = j.reference_id;
+        END $$);
+    PERFORM class.generate_from_plan(p_table);
+END $outer$;
+COMMENT ON FUNCTION class.generate_transfers(text) IS 'Generates what carries rows from plan steps to jobs and outcomes back.';
+
+CREATE OR REPLACE FUNCTION class.generate_from_plan(p_table text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $outer$
+DECLARE
+    _engine constant text[] := '{id,tenant_customer_id,org_id,order_item_plan_ids,status_id,previous_status_id,job_id,roid,provisioned_date,result_message,result_data,processing_date,finished_date,job_attempts,next_attempt_date,created_date,created_by,updated_date,updated_by}';
+    _columns text;
+    _values text;
+BEGIN
+    SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum),
+        string_agg(CASE WHEN d.adbin IS NULL THEN format('r.%I', a.attname) ELSE format('COALESCE(r.%I, %s)', a.attname, pg_get_expr(d.adbin, d.adrelid)) END, ', ' ORDER BY a.attnum)
+    INTO _columns, _values
+    FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attrelid = quote_ident(p_table)::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> ALL (_engine);
+    PERFORM class.generate(p_table, '_from_plan', '(p_plans uuid[]) RETURNS void', 'turns plan steps into rows.', format($$
+        BEGIN
+            INSERT INTO {table} (id, tenant_customer_id, org_id, order_item_plan_ids, %s)
+            SELECT s.provision_id, s.tenant_customer_id, s.org_id, ARRAY[s.id], %s
+            FROM order_item_plan s CROSS JOIN LATERAL jsonb_populate_record(NULL::{table}, s.data) r WHERE s.id = ANY (p_plans);
+            {children}PERFORM {table}_children(p_plans);
+        END $$, _columns, _values));
+END $outer$;
+COMMENT ON FUNCTION class.generate_from_plan(text) IS 'Generates the function that turns a kind''s plan steps into rows, defaults included.';
+
+CREATE OR REPLACE FUNCTION class.attach_audit(p_table text, p_secrets text[] DEFAULT '{}') RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $outer$
+DECLARE
+    _columns text[] := ARRAY(SELECT attname FROM pg_attribute WHERE attrelid = quote_ident(p_table)::regclass AND attnum > 0 AND NOT attisdropped);
+    _arguments text := COALESCE((SELECT string_agg(quote_literal(s), ', ') FROM unnest(p_secrets) AS s), '');
+BEGIN
+    IF 'status_id' <> ALL (_columns) THEN
+        EXECUTE format($$
+            CREATE OR REPLACE FUNCTION %1$I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $body$
+            BEGIN
+                INSERT INTO audit_trail_log (table_name, row_id, tenant_customer_id, org_id, operation, to_state)
+                SELECT %2$L, id, %3$s, %4$s, 'insert', %5$s FROM new_rows;
+                RETURN NULL;
+            END $body$ $$, p_table || '_log_insert', p_table,
+            CASE WHEN 'tenant_customer_id' = ANY (_columns) THEN 'tenant_customer_id' ELSE 'NULL::uuid' END,
+            CASE WHEN 'org_id' = ANY (_columns) THEN 'org_id' ELSE 'NULL::uuid' END,
+            CASE WHEN 'status' = ANY (_columns) THEN 'status' ELSE 'NULL' END);
+        EXECUTE format('COMMENT ON FUNCTION %I() IS %L', p_table || '_log_insert', 'Generated: logs inserted rows.');
+        PERFORM class.replace_trigger(p_table || '_log_insert_tg', p_table, 'AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', quote_ident(p_table || '_log_insert') || '()');
+    END IF;
+    -- A transition is logged by the path itself; what is left is what happened outside it.
+    PERFORM class.replace_trigger(p_table || '_log_change_tg', p_table, 'AFTER UPDATE ON {table} FOR EACH ROW'
+        || CASE WHEN 'status_id' = ANY (_columns) THEN ' WHEN (OLD.status_id = NEW.status_id)' WHEN 'status' = ANY (_columns) THEN ' WHEN (OLD.status = NEW.status AND OLD.open_count = NEW.open_count)' ELSE '' END,
+        'class.log_change(' || _arguments || ')');
+    PERFORM class.replace_trigger(p_table || '_log_delete_tg', p_table, 'AFTER DELETE ON {table} FOR EACH ROW', 'class.log_delete(' || _arguments || ')');
+END $outer$;
+COMMENT ON FUNCTION class.attach_audit(text, text[]) IS 'Makes a child of class.audit_trail write audit_trail_log.';
+
+CREATE OR REPLACE FUNCTION class.attach_triggers() RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _kind class.provision_kind;
+    _table text;
+    _function text;
+BEGIN
+    PERFORM class.attach_guard(m) FROM unnest('{order,order_item,order_item_plan,job}'::text[]) AS m;
+    FOR _kind IN SELECT * FROM class.provision_kind ORDER BY table_name LOOP
+        FOREACH _function IN ARRAY ARRAY['_validate', '_job'] || CASE WHEN _kind.has_success THEN '{_success}' ELSE '{}'::text[] END
+            || CASE WHEN _kind.has_failure THEN '{_failure}' ELSE '{}'::text[] END || CASE WHEN _kind.has_children THEN '{_children}' ELSE '{}'::text[] END
+        LOOP
+            IF NOT EXISTS (SELECT FROM pg_proc WHERE proname = _kind.table_name || _function AND pronamespace = 'public'::regnamespace) THEN
+                PERFORM refuse('PV422', format('%s has no function %s%1$s', _kind.table_name, _function), _kind.table_name || _function, 'write it under stored-procedures/, or adopt the table without it');
+            END IF;
+        END LOOP;
+        PERFORM class.generate_row_triggers(_kind.table_name);
+        PERFORM class.generate_transfers(_kind.table_name);
+        PERFORM class.generate_statement_triggers(_kind.table_name);
+    END LOOP;
+    FOR _table IN
+        WITH RECURSIVE child AS (
+            SELECT inhrelid FROM pg_inherits WHERE inhparent = 'class.audit_trail'::regclass
+            UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN child ON i.inhparent = child.inhrelid)
+        SELECT c.relname FROM child JOIN pg_class AS c ON c.oid = child.inhrelid ORDER BY c.relname
+    LOOP
+        PERFORM class.attach_audit(_table, COALESCE((SELECT secret_columns FROM class.provision_kind WHERE table_name = _table), '{}'));
+    END LOOP;
+    PERFORM class.log_partitions();
+END $$;
+COMMENT ON FUNCTION class.attach_triggers() IS 'Generates guards, paths and logs of all tables anew; runs at the end of every load of the procedures.';

@@ -1,0 +1,26 @@
+-- From an ordered certificate to its step, and from the row to its job.
+
+CREATE OR REPLACE FUNCTION ssl_create_plan(p_items plan_item[]) RETURNS SETOF plan_step
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _item plan_item;
+    _accreditation uuid;
+    _step plan_step;
+BEGIN
+    FOREACH _item IN ARRAY p_items LOOP
+        PERFORM check_fields('ssl.create', _item.data, '{domain_name}', '{"domain_name": "string", "alternative_names": "array", "accreditation": "string"}');
+        _accreditation := accreditation_for(_item.tenant_customer_id, _item.data ->> 'accreditation', '{aws,manual}');
+        _step := ROW(new_id(), _item.id, 'certificate ' || (_item.data ->> 'domain_name'), 'provision_ssl', new_id(),
+            (_item.data - 'accreditation') || jsonb_build_object('accreditation_id', _accreditation), '{}')::plan_step;
+        PERFORM object_claim('certificate', contact_key(_item.tenant_customer_id, _accreditation, _item.data ->> 'domain_name'), _step.provision_id, _step.id, _item.tenant_customer_id);
+        RETURN NEXT _step;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION ssl_create_plan(plan_item[]) IS 'ssl.create: one step, the certificate.';
+
+CREATE OR REPLACE FUNCTION provision_ssl_job(p_ids uuid[]) RETURNS SETOF job_request
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN QUERY SELECT p.id, jsonb_build_object('domain_name', p.domain_name, 'alternative_names', p.alternative_names) FROM provision_ssl AS p WHERE p.id = ANY (p_ids);
+END $$;
+COMMENT ON FUNCTION provision_ssl_job(uuid[]) IS 'What requesting a certificate needs to know.';

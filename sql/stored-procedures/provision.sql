@@ -1,0 +1,47 @@
+-- What operators decide about things whose row and whose outside no longer agree.
+
+CREATE OR REPLACE FUNCTION provision_table(p_id uuid) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _table text := (SELECT c.relname FROM class.provision AS p JOIN pg_class AS c ON c.oid = p.tableoid WHERE p.id = p_id);
+BEGIN
+    IF _table IS NULL THEN
+        PERFORM refuse('PV404', 'provision row not found', p_id::text, 'SELECT * FROM v_provision');
+    END IF;
+    RETURN _table;
+END $$;
+COMMENT ON FUNCTION provision_table(uuid) IS 'The table a provision row is in.';
+
+CREATE OR REPLACE FUNCTION provision_adopt(p_id uuid, p_external_name text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
+DECLARE
+    _table text := provision_table(p_id);
+BEGIN
+    PERFORM effect_decide(p_id, 'adopted', p_external_name);
+    EXECUTE format('SELECT %I($1)', _table || '_success') USING ARRAY[p_id];
+    INSERT INTO audit_trail_log (table_name, row_id, operation, reason) VALUES (_table, p_id, 'change', 'adopted as ' || p_external_name);
+    RETURN 'adopted';
+END $$;
+COMMENT ON FUNCTION provision_adopt(uuid, text) IS 'A thing exists outside though its row did not complete: takes it into the inventory.';
+
+CREATE OR REPLACE FUNCTION provision_forget(p_id uuid) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
+BEGIN
+    PERFORM effect_decide(p_id, 'forgotten', NULL);
+    INSERT INTO audit_trail_log (table_name, row_id, operation, reason) VALUES (provision_table(p_id), p_id, 'change', 'forgotten');
+    RETURN 'forgotten';
+END $$;
+COMMENT ON FUNCTION provision_forget(uuid) IS 'A thing outside is none of ours, or was removed by hand: no longer shown in v_attention.';
+
+CREATE OR REPLACE FUNCTION inventory_missing(p_table text, p_id uuid, p_reason text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: called by the reconcile pass, which may not write the inventory.
+BEGIN
+    IF p_table NOT IN ('contact', 'host', 'domain', 'certificate') THEN
+        PERFORM refuse('PV400', 'not an inventory table', p_table, 'contact, host, domain or certificate');
+    END IF;
+    EXECUTE format('UPDATE %I SET missing_reason = $2 WHERE id = $1 AND missing_reason IS DISTINCT FROM $2', p_table) USING p_id, p_reason;
+END $$;
+COMMENT ON FUNCTION inventory_missing(text, uuid, text) IS 'Notes that the outside does not have something the inventory has; NULL: it has it again.';

@@ -1,0 +1,41 @@
+-- Accreditations and API keys.
+
+CREATE OR REPLACE FUNCTION accreditation_for(p_tenant_customer uuid, p_name text, p_providers text[]) RETURNS uuid
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _ids uuid[];
+BEGIN
+    -- A desk where people work is taken only if it is named or there is nothing else.
+    SELECT array_agg(a.id ORDER BY a.provider = 'manual', a.name) INTO _ids
+    FROM tenant_customer AS c JOIN accreditation AS a ON a.tenant_id = c.tenant_id
+    WHERE c.id = p_tenant_customer AND a.is_active AND a.provider = ANY (p_providers) AND (p_name IS NULL OR a.name = p_name);
+    IF _ids IS NULL THEN
+        PERFORM refuse('PV404', 'accreditation not found', COALESCE(p_name, 'none at ' || array_to_string(p_providers, ', ')), 'name an active accreditation of your tenant');
+    ELSIF cardinality(_ids) > 1 AND (SELECT count(*) > 1 FROM accreditation WHERE id = ANY (_ids) AND provider <> 'manual') THEN
+        PERFORM refuse('PV422', 'several accreditations could do it', (SELECT string_agg(name, ', ' ORDER BY name) FROM accreditation WHERE id = ANY (_ids)), 'name one of them in accreditation');
+    END IF;
+    RETURN _ids[1];
+END $$;
+COMMENT ON FUNCTION accreditation_for(uuid, text, text[]) IS 'The accreditation of a customer''s tenant with that name, or the only one at these providers.';
+
+CREATE OR REPLACE FUNCTION api_key_create(p_tenant_customer uuid, p_name text, p_org uuid DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
+DECLARE
+    _key constant text := substr(encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'hex'), 1, 40);
+BEGIN
+    INSERT INTO api_key (tenant_customer_id, org_id, name, prefix, key_hash, expires_date)
+    VALUES (p_tenant_customer, p_org, p_name, left(_key, 8), sha256(convert_to(_key, 'UTF8')), engine_now() + interval '90 days');
+    RETURN _key;
+END $$;
+COMMENT ON FUNCTION api_key_create(uuid, text, uuid) IS 'Makes an API key of 40 hex digits, good for 90 days, and shows it this once.';
+
+CREATE OR REPLACE FUNCTION api_key_caller(p_key_hash bytea) RETURNS TABLE (tenant_customer_id uuid, org_id uuid, name text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the API must recognise a key before it has a caller.
+BEGIN
+    RETURN QUERY
+    SELECT k.tenant_customer_id, k.org_id, k.name FROM api_key AS k JOIN tenant_customer AS c ON c.id = k.tenant_customer_id AND c.is_active
+    WHERE k.key_hash = p_key_hash AND k.revoked_date IS NULL AND k.expires_date > engine_now();
+END $$;
+COMMENT ON FUNCTION api_key_caller(bytea) IS 'Whose API key this is, by its SHA-256; no row: unknown, expired or revoked.';

@@ -1,0 +1,236 @@
+-- What a contact, a host and a domain must be like before anybody outside is asked. The _validate functions run for every
+-- row, whoever inserts it; the domain_check functions also run when an order is accepted, so that a bad name is refused
+-- at once and not after its contacts have been created.
+
+CREATE OR REPLACE FUNCTION tld_settings(p_accreditation_tld uuid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _settings jsonb;
+    _missing text;
+BEGIN
+    SELECT jsonb_object_agg(k.name, COALESCE(o.value, s.value)), string_agg(k.name, ', ' ORDER BY k.name) FILTER (WHERE COALESCE(o.value, s.value) IS NULL)
+    INTO _settings, _missing
+    FROM accreditation_tld AS t CROSS JOIN tld_setting_key AS k
+    LEFT JOIN tld_setting AS s ON s.tld_id = t.tld_id AND s.accreditation_id IS NULL AND s.name = k.name
+    LEFT JOIN tld_setting AS o ON o.tld_id = t.tld_id AND o.accreditation_id = t.accreditation_id AND o.name = k.name
+    WHERE t.id = p_accreditation_tld;
+    IF _missing IS NOT NULL THEN
+        PERFORM refuse('PV503', 'the zone is not set up completely', 'missing settings: ' || _missing, 'an operator adds them to tld_setting');
+    END IF;
+    RETURN _settings;
+END $$;
+COMMENT ON FUNCTION tld_settings(uuid) IS 'All settings of a zone at an accreditation; one that is missing is refused with its name.';
+
+CREATE OR REPLACE FUNCTION tld_setting_check() RETURNS trigger
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _type text := (SELECT value_type FROM tld_setting_key WHERE name = NEW.name);
+    _element constant text := CASE rtrim(_type, '[]') WHEN 'text' THEN 'string' WHEN 'integer' THEN 'number' ELSE 'boolean' END;
+    _good boolean;
+BEGIN
+    IF _type LIKE '%[]' THEN
+        _good := jsonb_typeof(NEW.value) = 'array' AND NOT EXISTS (SELECT FROM jsonb_array_elements(NEW.value) AS e WHERE jsonb_typeof(e) <> _element);
+    ELSE
+        _good := jsonb_typeof(NEW.value) = _element;
+    END IF;
+    IF _element = 'number' AND _good AND NEW.value::text ~ '[.eE]' THEN
+        _good := false;
+    END IF;
+    -- An unknown name is left to the foreign key.
+    IF NOT _good THEN
+        PERFORM refuse('PV400', format('setting %s must be %s', NEW.name, _type), NEW.value::text, 'give a JSON value of that type');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION tld_setting_check() IS 'Refuses a zone setting that is not of its type.';
+SELECT class.replace_trigger('tld_setting_check_tg', 'tld_setting', 'BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW', 'tld_setting_check()');
+
+-- Contacts -----------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION provision_contact_validate(p_row provision_contact) RETURNS provision_contact
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    p_row.handle := COALESCE(p_row.handle, upper(right(replace(p_row.id::text, '-', ''), 16)));
+    CASE
+        WHEN p_row.handle !~ '^[!-~]{3,16}$' THEN PERFORM refuse('PV422', 'the handle is malformed', p_row.handle, '3 to 16 visible characters (RFC 5730 clIDType), or leave it empty');
+        WHEN length(p_row.name) NOT BETWEEN 1 AND 255 THEN PERFORM refuse('PV422', 'the name is malformed', p_row.name, '1 to 255 characters');
+        WHEN cardinality(p_row.street) NOT BETWEEN 1 AND 3 THEN PERFORM refuse('PV422', 'the street is malformed', p_row.street::text, 'one to three lines');
+        WHEN p_row.country_code !~ '^[A-Z]{2}$' THEN PERFORM refuse('PV422', 'the country code is malformed', p_row.country_code, 'two capital letters (ISO 3166-1): DE');
+        WHEN p_row.email !~ '^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:]]+$' THEN PERFORM refuse('PV422', 'the e-mail address is malformed', p_row.email, 'name@example.test');
+        WHEN p_row.phone !~ '^\+[0-9]{1,3}\.[0-9]{1,14}$' THEN PERFORM refuse('PV422', 'the phone number is malformed', p_row.phone, 'as EPP writes it: +49.301234567');
+        WHEN p_row.fax !~ '^\+[0-9]{1,3}\.[0-9]{1,14}$' THEN PERFORM refuse('PV422', 'the fax number is malformed', p_row.fax, 'as EPP writes it: +49.301234567');
+        ELSE NULL;
+    END CASE;
+    IF p_row.order_item_plan_ids = '{}' THEN
+        PERFORM contact_check_new(p_row.tenant_customer_id, p_row.accreditation_id, p_row.reference);
+        PERFORM object_claim('contact', contact_key(p_row.tenant_customer_id, p_row.accreditation_id, p_row.reference), p_row.id, NULL, p_row.tenant_customer_id);
+    END IF;
+    RETURN p_row;
+END $$;
+COMMENT ON FUNCTION provision_contact_validate(provision_contact) IS 'Refuses a malformed contact (RFC 5733) or one whose reference is taken; makes the handle from the row''s id.';
+
+CREATE OR REPLACE FUNCTION contact_key(p_tenant_customer uuid, p_accreditation uuid, p_reference text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN p_tenant_customer || ':' || p_accreditation || ':' || p_reference;
+END $$;
+COMMENT ON FUNCTION contact_key(uuid, uuid, text) IS 'What makes a contact (or host) one of its customer''s at an accreditation.';
+
+CREATE OR REPLACE FUNCTION contact_check_new(p_tenant_customer uuid, p_accreditation uuid, p_reference text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM contact WHERE tenant_customer_id = p_tenant_customer AND accreditation_id = p_accreditation AND reference = p_reference AND deleted_date IS NULL) THEN
+        PERFORM refuse('PV409', 'the contact exists', 'reference ' || p_reference, 'use it by its reference, or take another one');
+    END IF;
+END $$;
+COMMENT ON FUNCTION contact_check_new(uuid, uuid, text) IS 'Refuses a contact whose reference is taken.';
+
+-- Hosts --------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION provision_host_validate(p_row provision_host) RETURNS provision_host
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM host_check(p_row.tenant_customer_id, p_row.accreditation_id, p_row.name, p_row.addresses);
+    IF p_row.order_item_plan_ids = '{}' THEN
+        PERFORM host_check_new(p_row.tenant_customer_id, p_row.accreditation_id, p_row.name);
+        PERFORM object_claim('host', contact_key(p_row.tenant_customer_id, p_row.accreditation_id, p_row.name), p_row.id, NULL, p_row.tenant_customer_id);
+    END IF;
+    RETURN p_row;
+END $$;
+COMMENT ON FUNCTION provision_host_validate(provision_host) IS 'Refuses a host with missing or needless glue, under another''s name, or that exists already.';
+
+CREATE OR REPLACE FUNCTION host_check(p_tenant_customer uuid, p_accreditation uuid, p_name text, p_addresses inet[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _zone record;
+BEGIN
+    SELECT t.id, z.name INTO _zone FROM accreditation_tld AS t JOIN tld AS z ON z.id = t.tld_id
+    WHERE t.accreditation_id = p_accreditation AND p_name LIKE '%.' || z.name ORDER BY length(z.name) DESC LIMIT 1;
+    IF NOT FOUND THEN
+        IF cardinality(p_addresses) > 0 THEN
+            PERFORM refuse('PV422', 'a name server outside the registry''s zones has no addresses there', p_name, 'leave addresses empty');
+        END IF;
+        RETURN;
+    END IF;
+    IF cardinality(p_addresses) NOT BETWEEN 1 AND 13 THEN
+        PERFORM refuse('PV422', 'a name server inside the registry''s zone needs its addresses', p_name, 'give 1 to 13 addresses');
+    ELSIF NOT (tld_settings(_zone.id) ->> 'host_ipv6_allowed')::boolean AND EXISTS (SELECT FROM unnest(p_addresses) AS a WHERE family(a) = 6) THEN
+        PERFORM refuse('PV422', 'the zone takes no IPv6 glue', p_name, 'give IPv4 addresses only');
+    ELSIF NOT EXISTS (SELECT FROM domain WHERE tenant_customer_id = p_tenant_customer AND deleted_date IS NULL AND (p_name = name OR p_name LIKE '%.' || name)) THEN
+        PERFORM refuse('PV404', 'the name server''s domain is not yours', p_name, 'register its domain first, with other name servers');
+    END IF;
+END $$;
+COMMENT ON FUNCTION host_check(uuid, uuid, text, inet[]) IS 'Glue rules: addresses inside the registry''s zones and only there, under a domain of the same customer (RFC 5732).';
+
+CREATE OR REPLACE FUNCTION host_check_new(p_tenant_customer uuid, p_accreditation uuid, p_name text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM host WHERE tenant_customer_id = p_tenant_customer AND accreditation_id = p_accreditation AND name = p_name AND deleted_date IS NULL) THEN
+        PERFORM refuse('PV409', 'the host exists', p_name, 'use it by its name');
+    END IF;
+END $$;
+COMMENT ON FUNCTION host_check_new(uuid, uuid, text) IS 'Refuses a host that exists already.';
+
+-- Domains ------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION domain_check_name(p_name text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    IF p_name !~ '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$' OR length(p_name) > 253 THEN
+        PERFORM refuse('PV422', 'the name is malformed', p_name, 'lower-case A-labels of 1 to 63 letters, digits and inner hyphens: example.test');
+    END IF;
+END $$;
+COMMENT ON FUNCTION domain_check_name(text) IS 'Refuses what is not a fully qualified name in A-labels.';
+
+CREATE OR REPLACE FUNCTION domain_zone(p_tenant_customer uuid, p_name text, p_accreditation_name text DEFAULT NULL, p_accreditation uuid DEFAULT NULL) RETURNS accreditation_tld
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _suffixes text[];
+    _zone text;
+    _found accreditation_tld;
+BEGIN
+    -- Zones match on label borders, the longest first: co.test before test, and selfhelp is not help.
+    SELECT array_agg(array_to_string(l[n:], '.')) INTO _suffixes FROM (SELECT string_to_array(p_name, '.') AS l) AS s, generate_series(2, cardinality(l)) AS n;
+    SELECT name INTO _zone FROM tld WHERE name = ANY (_suffixes) ORDER BY length(name) DESC LIMIT 1;
+    SELECT t.* INTO _found FROM accreditation_tld AS t JOIN tld AS z ON z.id = t.tld_id AND z.name = _zone
+    JOIN accreditation AS a ON a.id = t.accreditation_id AND a.is_active
+    JOIN tenant_customer AS c ON c.tenant_id = a.tenant_id AND c.id = p_tenant_customer
+    WHERE t.is_active AND (p_accreditation_name IS NULL OR a.name = p_accreditation_name) AND (p_accreditation IS NULL OR a.id = p_accreditation)
+    ORDER BY t.is_default DESC, a.name LIMIT 1;
+    IF NOT FOUND THEN
+        PERFORM refuse('PV422', 'no names can be registered in this zone', p_name || COALESCE(' with ' || p_accreditation_name, ''), 'zones are ' || COALESCE(
+            (SELECT string_agg(DISTINCT z.name, ', ') FROM accreditation_tld AS t JOIN tld AS z ON z.id = t.tld_id JOIN accreditation AS a ON a.id = t.accreditation_id JOIN tenant_customer AS c ON c.tenant_id = a.tenant_id AND c.id = p_tenant_customer WHERE t.is_active), 'not set up yet'));
+    ELSIF p_name ~ ('\..*\.' || replace(_zone, '.', '\.') || '$') THEN
+        PERFORM refuse('PV422', 'only names directly under the zone can be registered', p_name, format('give <name>.%s', _zone));
+    END IF;
+    RETURN _found;
+END $$;
+COMMENT ON FUNCTION domain_zone(uuid, text, text, uuid) IS 'The zone and accreditation a name is registered with; refuses a name in no zone of the tenant.';
+
+CREATE OR REPLACE FUNCTION domain_check_create(p_name text, p_period int, p_settings jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _length constant int := length(split_part(p_name, '.', 1));
+BEGIN
+    IF NOT p_settings -> 'order_types' ? 'create' THEN
+        PERFORM refuse('PV422', 'registrations are not taken in this zone', p_name, 'allowed are ' || (p_settings ->> 'order_types'));
+    ELSIF _length NOT BETWEEN (p_settings ->> 'name_length_minimum')::int AND (p_settings ->> 'name_length_maximum')::int THEN
+        PERFORM refuse('PV422', 'the name is too short or too long', format('%s has %s characters', p_name, _length), format('%s to %s', p_settings ->> 'name_length_minimum', p_settings ->> 'name_length_maximum'));
+    ELSIF NOT p_settings -> 'registration_periods' @> to_jsonb(p_period) OR p_period > (p_settings ->> 'maximum_lifetime')::int THEN
+        PERFORM refuse('PV422', 'the period is not allowed', p_period || ' years', 'allowed are ' || (p_settings ->> 'registration_periods'));
+    ELSIF EXISTS (SELECT FROM domain WHERE name = p_name AND deleted_date IS NULL) THEN
+        PERFORM refuse('PV409', 'the domain is registered', p_name, 'take another name');
+    END IF;
+END $$;
+COMMENT ON FUNCTION domain_check_create(text, int, jsonb) IS 'Refuses a registration the zone''s settings do not allow, or of a name that is taken.';
+
+CREATE OR REPLACE FUNCTION domain_check_parts(p_types text[], p_host_count int, p_settings jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _missing text := (SELECT string_agg(t, ', ') FROM jsonb_array_elements_text(p_settings -> 'contact_types_required') AS t WHERE t <> ALL (p_types));
+BEGIN
+    IF _missing IS NOT NULL THEN
+        PERFORM refuse('PV422', 'contacts are missing', _missing, 'required are ' || (p_settings ->> 'contact_types_required'));
+    ELSIF p_host_count NOT BETWEEN (p_settings ->> 'host_count_minimum')::int AND (p_settings ->> 'host_count_maximum')::int THEN
+        PERFORM refuse('PV422', 'too few or too many name servers', p_host_count::text, format('%s to %s', p_settings ->> 'host_count_minimum', p_settings ->> 'host_count_maximum'));
+    END IF;
+END $$;
+COMMENT ON FUNCTION domain_check_parts(text[], int, jsonb) IS 'Refuses a registration without the contacts and name servers the zone asks for.';
+
+CREATE OR REPLACE FUNCTION provision_domain_validate(p_row provision_domain) RETURNS provision_domain
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    IF p_row.settings IS NULL THEN
+        PERFORM domain_check_name(p_row.name);
+        p_row.accreditation_tld_id := (domain_zone(p_row.tenant_customer_id, p_row.name, NULL, p_row.accreditation_id)).id;
+        p_row.settings := tld_settings(p_row.accreditation_tld_id);
+    END IF;
+    PERFORM domain_check_create(p_row.name, p_row.registration_period, p_row.settings);
+    IF p_row.pw !~ (p_row.settings ->> 'auth_info_pattern') THEN
+        PERFORM refuse('PV422', 'the auth info does not suit the zone', 'pw is not shown', 'it must match ' || (p_row.settings ->> 'auth_info_pattern') || '; leave it out to have one made');
+    END IF;
+    PERFORM object_claim('domain', p_row.name, p_row.id, NULL, p_row.tenant_customer_id);
+    IF p_row.is_complete THEN
+        PERFORM domain_check_parts(
+            ARRAY(SELECT type FROM provision_domain_contact WHERE provision_domain_id = p_row.id),
+            (SELECT count(*)::int FROM provision_domain_host WHERE provision_domain_id = p_row.id), p_row.settings);
+        PERFORM domain_check_live(p_row.id, p_row.accreditation_id);
+    END IF;
+    RETURN p_row;
+END $$;
+COMMENT ON FUNCTION provision_domain_validate(provision_domain) IS 'Refuses a registration that breaks a rule of its zone or of the inventory; resolves and keeps the zone''s settings.';
+
+CREATE OR REPLACE FUNCTION domain_check_live(p_id uuid, p_accreditation uuid) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _bad text;
+BEGIN
+    SELECT 'contact ' || c.reference INTO _bad FROM provision_domain_contact AS p JOIN contact AS c ON c.id = p.contact_id
+    WHERE p.provision_domain_id = p_id AND (c.deleted_date IS NOT NULL OR c.accreditation_id <> p_accreditation) LIMIT 1;
+    SELECT COALESCE(_bad, (SELECT 'host ' || h.name FROM provision_domain_host AS p JOIN host AS h ON h.id = p.host_id
+        WHERE p.provision_domain_id = p_id AND (h.deleted_date IS NOT NULL OR h.accreditation_id <> p_accreditation) LIMIT 1)) INTO _bad;
+    IF _bad IS NOT NULL THEN
+        PERFORM refuse('PV422', 'not live at this accreditation', _bad, 'use contacts and hosts of the domain''s accreditation');
+    END IF;
+END $$;
+COMMENT ON FUNCTION domain_check_live(uuid, uuid) IS 'Refuses contacts and hosts that are deleted or belong to another accreditation.';
