@@ -24,14 +24,20 @@ BEGIN
     END LOOP;
 END $$;
 
--- A superuser is a member of everything and would still not be listed, so ask the catalogue.
+-- A superuser is a member of everything and would still not be listed, so ask the catalogue. Since PostgreSQL 16 whoever
+-- makes a role administers it without being able to become it; before, a membership has no such options (NULL here).
 DO $$
 DECLARE
     _role text;
     _member text;
 BEGIN
     FOR _role, _member IN VALUES ('provision_owner', current_user), ('provision_reader', 'provision_owner') LOOP
-        IF NOT EXISTS (SELECT FROM pg_auth_members WHERE roleid = _role::regrole AND member = _member::regrole) THEN
+        IF NOT EXISTS (
+            SELECT FROM pg_auth_members AS m
+            WHERE roleid = _role::regrole AND member = _member::regrole
+              AND to_jsonb(m) ->> 'set_option' IS DISTINCT FROM 'false'
+              AND to_jsonb(m) ->> 'inherit_option' IS DISTINCT FROM 'false'
+        ) THEN
             EXECUTE format('GRANT %I TO %I', _role, _member);
         END IF;
     END LOOP;

