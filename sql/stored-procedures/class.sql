@@ -250,12 +250,13 @@ BEGIN
             IF FOUND THEN
                 PERFORM refuse('PV404', 'accreditation not found', 'accreditation_id ' || _row.accreditation_id, 'use an active accreditation of your tenant at one of ' || {providers});
             END IF;
-            SELECT n.id, x INTO _row
-            FROM new_rows n CROSS JOIN unnest(n.order_item_plan_ids) AS x
-            LEFT JOIN order_item_plan p ON p.id = x AND p.provision_id = n.id AND p.tenant_customer_id = n.tenant_customer_id AND p.status = 'processing'
-            WHERE p.id IS NULL LIMIT 1;
+            -- A scalar sub-select is one index look-up per row whatever the planner believes about table sizes.
+            SELECT n.order_item_plan_ids AS ids INTO _row FROM new_rows n
+            WHERE n.order_item_plan_ids <> '{}' AND cardinality(n.order_item_plan_ids) <> (
+                SELECT count(*) FROM order_item_plan p WHERE p.id = ANY (n.order_item_plan_ids)
+                AND p.provision_id = n.id AND p.tenant_customer_id = n.tenant_customer_id AND p.status = 'processing') LIMIT 1;
             IF FOUND THEN
-                PERFORM refuse('PV422', 'no such open plan step of this customer', 'order_item_plan_ids holds ' || _row.x, 'leave order_item_plan_ids empty; orders fill it');
+                PERFORM refuse('PV422', 'no such open plan step of this customer', 'order_item_plan_ids is ' || _row.ids::text, 'leave order_item_plan_ids empty; orders fill it');
             END IF;
             INSERT INTO audit_trail_log (table_name, row_id, tenant_customer_id, org_id, operation, to_state)
             SELECT '{table}', id, tenant_customer_id, org_id, 'insert', {name:status_id} FROM new_rows;

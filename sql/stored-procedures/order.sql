@@ -179,18 +179,32 @@ COMMENT ON FUNCTION order_store(order_request[], plan_item[], plan_step[]) IS 'S
 
 -- Objects ------------------------------------------------------------------------------------------------------------
 
-CREATE OR REPLACE FUNCTION object_claim(p_type text, p_key text, p_provision uuid, p_plan uuid, p_tenant_customer uuid) RETURNS void
+CREATE OR REPLACE FUNCTION object_claim(p_claims object_operation[]) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
-    _name constant text := regexp_replace(p_key, '^.*:', '');
+    _count int;
+    _other object_operation;
 BEGIN
-    INSERT INTO object_operation (object_type, object_key, provision_id, plan_id, tenant_customer_id)
-    VALUES (p_type, p_key, p_provision, p_plan, p_tenant_customer) ON CONFLICT DO NOTHING;
-    IF NOT FOUND AND NOT EXISTS (SELECT FROM object_operation WHERE object_type = p_type AND object_key = p_key AND provision_id = p_provision) THEN
-        PERFORM refuse('PV409', format('another operation on this %s is active', p_type), _name, 'wait until it has ended');
+    -- In key order, so that two orders for the same objects meet them in the same order.
+    INSERT INTO object_operation SELECT c.* FROM unnest(p_claims) AS c ORDER BY c.object_type, c.object_key ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS _count = ROW_COUNT;
+    IF _count = cardinality(p_claims) THEN
+        RETURN;
+    END IF;
+    SELECT o.* INTO _other FROM unnest(p_claims) AS c JOIN object_operation AS o ON o.object_type = c.object_type AND o.object_key = c.object_key
+    WHERE o.provision_id <> c.provision_id LIMIT 1;
+    IF FOUND THEN
+        PERFORM refuse('PV409', format('another operation on this %s is active', _other.object_type), regexp_replace(_other.object_key, '^.*:', ''), 'wait until it has ended');
     END IF;
 END $$;
-COMMENT ON FUNCTION object_claim(text, text, uuid, uuid, uuid) IS 'Makes a provision row the one active operation on an object, or refuses.';
+COMMENT ON FUNCTION object_claim(object_operation[]) IS 'Makes provision rows the one active operation on their objects, or refuses.';
+
+CREATE OR REPLACE FUNCTION object_claim(p_type text, p_key text, p_provision uuid, p_plan uuid, p_tenant_customer uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM object_claim(ARRAY[ROW(p_type, p_key, p_provision, p_plan, p_tenant_customer, engine_now())::object_operation]);
+END $$;
+COMMENT ON FUNCTION object_claim(text, text, uuid, uuid, uuid) IS 'The same for one.';
 
 CREATE OR REPLACE FUNCTION object_awaited(p_type text, p_key text) RETURNS object_operation
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$

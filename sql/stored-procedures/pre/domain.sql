@@ -22,15 +22,20 @@ CREATE OR REPLACE FUNCTION contact_create_plan(p_items plan_item[]) RETURNS SETO
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _steps plan_step[];
-    _taken text;
+    _claims object_operation[];
 BEGIN
     PERFORM contact_fields('contact.create', i.data, '{name,street,city,country_code,email}') FROM unnest(p_items) AS i;
     _steps := ARRAY(
         SELECT ROW(new_id(), i.id, 'contact ' || (c ->> 'reference'), 'provision_contact', new_id(), c, '{}')::plan_step
-        FROM unnest(p_items) AS i CROSS JOIN LATERAL contact_data(i.data, accreditation_for(i.tenant_customer_id, i.data ->> 'accreditation', '{epp,manual}')) AS c);
+        FROM (SELECT x.tenant_customer_id, x.name, accreditation_for(x.tenant_customer_id, x.name, '{epp,manual}') AS accreditation_id
+            FROM (SELECT DISTINCT tenant_customer_id, data ->> 'accreditation' AS name FROM unnest(p_items)) AS x) AS a
+        JOIN unnest(p_items) AS i ON i.tenant_customer_id = a.tenant_customer_id AND i.data ->> 'accreditation' IS NOT DISTINCT FROM a.name
+        CROSS JOIN LATERAL contact_data(i.data, a.accreditation_id) AS c);
     PERFORM contact_check_new(i.tenant_customer_id, (s.data ->> 'accreditation_id')::uuid, s.data ->> 'reference') FROM unnest(_steps) AS s JOIN unnest(p_items) AS i ON i.id = s.item_id;
-    PERFORM object_claim('contact', contact_key(i.tenant_customer_id, (s.data ->> 'accreditation_id')::uuid, s.data ->> 'reference'), s.provision_id, s.id, i.tenant_customer_id)
-    FROM unnest(_steps) AS s JOIN unnest(p_items) AS i ON i.id = s.item_id ORDER BY s.data ->> 'reference';
+    _claims := ARRAY(
+        SELECT ROW('contact', contact_key(i.tenant_customer_id, (s.data ->> 'accreditation_id')::uuid, s.data ->> 'reference'), s.provision_id, s.id, i.tenant_customer_id, engine_now())::object_operation
+        FROM unnest(_steps) AS s JOIN unnest(p_items) AS i ON i.id = s.item_id);
+    PERFORM object_claim(_claims);
     RETURN QUERY SELECT * FROM unnest(_steps);
 END $$;
 COMMENT ON FUNCTION contact_create_plan(plan_item[]) IS 'contact.create: one step, the contact.';
