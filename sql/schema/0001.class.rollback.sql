@@ -1,5 +1,5 @@
+DROP TABLE audit_trail_log, state_transition, class.provision, provision_status;
 DROP SCHEMA class CASCADE;
-DROP TABLE audit_trail_log, state_transition, provision_status;
 DROP SEQUENCE audit_trail_log_id_seq;
 DROP FUNCTION refuse(text, text, text, text);
 DROP FUNCTION caller_name();
