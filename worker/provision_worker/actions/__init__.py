@@ -1,0 +1,35 @@
+"""What the worker can do: job type → action. One module per word; adding a kind of provisioning adds a line here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from provision_worker.job import Outcome
+from provision_worker.task import Task
+
+from . import certificate, contact, domain, host, reconcile
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What does the jobs of one type.
+
+    An `inline` action makes no outside call and never waits: it runs in the loop itself, many per claim. All others
+    run in threads.
+    """
+
+    function: Callable[[Task], Outcome]
+    inline: bool = False
+
+
+Actions = Mapping[str, Action]
+
+
+def default_actions() -> Actions:
+    """The actions of the product, by job type."""
+    return {
+        "provision_contact_create": Action(contact.create),
+        "provision_host_create": Action(host.create),
+        "provision_domain_create": Action(domain.create),
+        "provision_ssl_create": Action(certificate.create),
+        "reconcile": Action(reconcile.run),
+    }

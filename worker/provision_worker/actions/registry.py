@@ -1,0 +1,154 @@
+"""What the actions at EPP registries have in common: create an object exactly once, and what each answer means.
+
+======================================= ============================================================================
+the registry                            the job
+======================================= ============================================================================
+1000, and `info` shows the object       completed
+1001, or the object is `pendingCreate`  pending, and looks again in growing intervals until the object is settled
+2302, and `info` shows that it is ours  as if just created: an earlier try got through, or another order was first
+any other 2xxx                          failed, with the registry's text
+24xx, 25xx, no connection               retry; the next try asks `info` first
+no answer                               retry; the next try asks `info` first
+no session free, limit reached, 2502    again; no attempt is counted
+login refused                           retry, not soon, with the password looked up anew
+======================================= ============================================================================
+"""
+
+import random
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+from uuid import UUID, uuid4
+
+from provision_worker.effects import Thing
+from provision_worker.job import Json, Outcome, again, completed, failed, pending, retry
+from provision_worker.outcome import outcome_of
+from provision_worker.providers import epp
+from provision_worker.task import Site, Task
+
+BUSY_SECONDS = 5.0
+LOGIN_REFUSED_SECONDS = 60.0
+LOOK_SECONDS = 2.0
+LOOK_LIMIT_SECONDS = 3600.0
+LOOKS_FOR_CREATED = 8
+"""How often an object is looked for that the registry says it has created; a few minutes in all."""
+
+
+class Info(Protocol):
+    """What `info` tells of an object of any kind."""
+
+    @property
+    def roid(self) -> str | None: ...
+    @property
+    def statuses(self) -> tuple[str, ...]: ...
+    @property
+    def trail(self) -> epp.Trail: ...
+
+
+I = TypeVar("I", bound=Info)  # noqa: E741
+
+
+@outcome_of.register(epp.EppRefused)
+@outcome_of.register(epp.EppNotOffered)
+def _(error: epp.EppError) -> Outcome:
+    return failed(str(error))
+
+
+@outcome_of.register(epp.EppUnavailable)
+@outcome_of.register(epp.EppUncertain)
+def _(error: epp.EppError) -> Outcome:
+    return retry(str(error))
+
+
+@outcome_of.register
+def _(error: epp.EppBusy) -> Outcome:
+    return again(random.uniform(0.2, 1) * BUSY_SECONDS, message=str(error))
+
+
+@outcome_of.register
+def _(error: epp.EppLoginRefused) -> Outcome:
+    return retry(str(error), LOGIN_REFUSED_SECONDS)
+
+
+def create(
+    task: Task,
+    command: epp.Command[epp.Created],
+    info: epp.Command[I],
+    is_ours: Callable[[I], bool],
+    result: Callable[[I], Json],
+) -> Outcome:
+    """Creates the object of `command` exactly once; completed with what `result` takes from the registry's `info`.
+
+    `is_ours` tells the object this job has made in an earlier try from one that was there before.
+    """
+
+    def find(token: UUID) -> Thing | None:
+        found = look(task.site, info)
+        return Thing(command.name) if found and is_sponsored(task.site, found) and is_ours(found) else None
+
+    def make(token: UUID) -> Thing:
+        try:
+            answer = send(task.site, command, token)
+        except epp.EppObjectExists:
+            if thing := find(token):
+                return thing
+            raise
+        return Thing(command.name, {"is_pending": answer.outcome is epp.Outcome.PENDING})
+
+    made = task.effects.once(f"{command.object}.create", {"name": command.name}, make=make, find=find)
+    return _settle(task, look(task.site, info), result, bool(made.get("is_pending")))
+
+
+def _settle(task: Task, found: I | None, result: Callable[[I], Json], is_pending: bool) -> Outcome:
+    """What the registry has made of a create that it took."""
+    if found and "pendingCreate" not in found.statuses:
+        return completed(result(found))
+    looks = int(task.state.get("looks", 0)) + 1
+    if not found and task.state.get("was_seen"):
+        return failed("the registry took the request, looked into it, and decided against it")
+    if not found and not is_pending and looks > LOOKS_FOR_CREATED:
+        return failed("the registry answered that the object was created, but does not have it")
+    put_off = pending if found or is_pending else again
+    return put_off(_patience(looks), {"looks": looks, "was_seen": bool(found)}, "the registry has not decided yet")
+
+
+def _patience(looks: int) -> float:
+    return random.uniform(0.5, 1) * min(LOOK_LIMIT_SECONDS, LOOK_SECONDS * (1 << min(looks, 20)))
+
+
+def look(site: Site, info: epp.Command[I]) -> I | None:
+    """The object as the registry has it, or None."""
+    try:
+        return send(site, info, uuid4()).data
+    except epp.EppObjectNotFound:
+        return None
+
+
+def is_sponsored(site: Site, found: Info) -> bool:
+    """Whether the object is sponsored by us."""
+    return found.trail.sponsor == site.accreditation.registrar_id
+
+
+def why_missing(site: Site, info: epp.Command[I]) -> str | None:
+    """Why an object that we have in the inventory is not ours any more; None if it is."""
+    found = look(site, info)
+    if found is None:
+        return "the registry does not have it"
+    return None if is_sponsored(site, found) else f"its sponsor at the registry is {found.trail.sponsor}"
+
+
+def find(site: Site, info: epp.Command[I]) -> bool:
+    """Whether the registry has the object, with us as its sponsor."""
+    found = look(site, info)
+    return found is not None and is_sponsored(site, found)
+
+
+T = TypeVar("T")
+
+
+def send(site: Site, command: epp.Command[T], token: UUID) -> epp.Result[T]:
+    """Sends a command; `token` makes its client transaction id, so that both sides' logs can be matched."""
+    try:
+        return site.registry.send(command, f"pv-{token.hex}")
+    except epp.EppLoginRefused:
+        site.resources.registries.drop(site.accreditation)
+        raise

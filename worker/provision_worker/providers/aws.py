@@ -1,0 +1,134 @@
+"""AWS accounts: clients with the right credentials, region and limits, and what their errors mean for a job.
+
+Credentials come from the normal chain of the AWS SDK (environment, files, instance or container role). An accreditation
+with a `role_arn` is entered by STS AssumeRole, with its external id, and the credentials are renewed by themselves.
+"""
+
+import threading
+from collections.abc import Callable
+from enum import Enum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.credentials import (
+    AssumeRoleCredentialFetcher,
+    CredentialProvider,
+    CredentialResolver,
+    DeferredRefreshableCredentials,
+)
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from types_boto3_acm import ACMClient
+    from types_boto3_route53 import Route53Client
+
+T = TypeVar("T")
+
+# Every wait ends: three tries of at most 5 s to connect and 20 s to be answered.
+CONFIG = Config(
+    connect_timeout=5,
+    read_timeout=20,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    user_agent_extra="provision",
+)
+DEFAULT_REGION = "us-east-1"
+
+# Error codes by which AWS asks for patience. LimitExceededException is not among them: it is a quota, and final.
+_THROTTLED = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "PriorRequestNotComplete",
+        "RequestInProgressException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+
+
+class Meaning(Enum):
+    """What an error answer of AWS means for the job that called."""
+
+    THROTTLED = "AWS asks for patience"
+    UNCERTAIN = "AWS failed; whether the call had an effect is unknown"
+    REFUSED = "AWS decided against the call"
+
+
+def meaning(error: ClientError) -> Meaning:
+    """Sorts an error answer by its code and HTTP status."""
+    if error.response.get("Error", {}).get("Code") in _THROTTLED:
+        return Meaning.THROTTLED
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+    if status == 429:
+        return Meaning.THROTTLED
+    return Meaning.UNCERTAIN if status >= 500 else Meaning.REFUSED
+
+
+class Account:
+    """One AWS account in one region, to be used from any thread."""
+
+    def __init__(
+        self,
+        region: str | None = None,
+        role_arn: str | None = None,
+        external_id: str | None = None,
+        endpoint_url: str | None = None,
+    ) -> None:
+        self.region = region or DEFAULT_REGION
+        self._endpoint_url = endpoint_url
+        # Clients are safe to share between threads; making them is not.
+        self._lock = threading.Lock()
+        core = botocore.session.Session()
+        if role_arn:
+            core = self._assume(core, role_arn, external_id)
+        self._session = boto3.Session(botocore_session=core, region_name=self.region)
+
+    @cached_property
+    def acm(self) -> "ACMClient":
+        """AWS Certificate Manager."""
+        return self._client(lambda options: self._session.client("acm", **options))
+
+    @cached_property
+    def route53(self) -> "Route53Client":
+        """Route 53."""
+        return self._client(lambda options: self._session.client("route53", **options))
+
+    def _client(self, make: Callable[[dict[str, Any]], T]) -> T:
+        with self._lock:
+            return make({"endpoint_url": self._endpoint_url, "config": CONFIG})
+
+    def _assume(
+        self, base: botocore.session.Session, role_arn: str, external_id: str | None
+    ) -> botocore.session.Session:
+        """A session whose credentials are those of the role, fetched when first needed and again before they end."""
+
+        def client(service: str, **credentials: Any) -> Any:
+            return base.create_client(
+                service, region_name=self.region, endpoint_url=self._endpoint_url, config=CONFIG, **credentials
+            )
+
+        names = {"RoleSessionName": "provision"} | ({"ExternalId": external_id} if external_id else {})
+        fetcher = AssumeRoleCredentialFetcher(client, base.get_credentials(), role_arn, extra_args=names)
+        session = botocore.session.Session()
+        session.register_component("credential_provider", CredentialResolver([_Role(fetcher)]))
+        return session
+
+
+class _Role(CredentialProvider):
+    METHOD = "assume-role"
+
+    def __init__(self, fetcher: AssumeRoleCredentialFetcher) -> None:
+        super().__init__()
+        self._fetcher = fetcher
+
+    def load(self) -> DeferredRefreshableCredentials:
+        return DeferredRefreshableCredentials(self._fetcher.fetch_credentials, self.METHOD)
