@@ -1,3 +1,6 @@
+DROP POLICY tenant ON audit_trail_log;
+DROP POLICY worker ON audit_trail_log;
+ALTER TABLE audit_trail_log DISABLE ROW LEVEL SECURITY;
 DROP POLICY tenant ON class.provision;
 DROP POLICY worker ON class.provision;
 ALTER TABLE class.provision DISABLE ROW LEVEL SECURITY;

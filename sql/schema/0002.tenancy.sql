@@ -188,3 +188,4 @@ END $$;
 COMMENT ON FUNCTION caller_sees_all() IS 'Whether the caller is an operator, who sees every tenant''s rows.';
 
 SELECT class.tenant_policy('class.provision');
+SELECT class.tenant_policy('audit_trail_log');

@@ -272,7 +272,8 @@ DECLARE
 BEGIN
     -- A job that has begun once may have left traces outside, so it goes on; only what nobody has touched is stopped.
     SELECT array_agg(j.id) INTO _jobs FROM order_item_plan AS p JOIN job AS j ON j.reference_id = p.provision_id
-    WHERE p.id = ANY (p_plans) AND p.status = 'processing' AND j.finished_date IS NULL AND j.started_date IS NULL;
+    WHERE p.id = ANY (p_plans) AND p.status = 'processing' AND j.finished_date IS NULL AND j.started_date IS NULL
+        AND NOT EXISTS (SELECT FROM effect AS e WHERE e.job_id = j.id);
     _jobs := job_dequeue(_jobs) || ARRAY(SELECT id FROM job WHERE id = ANY (_jobs) AND held_at IS NOT NULL AND finished_date IS NULL FOR UPDATE SKIP LOCKED);
     UPDATE job SET status = 'cancelled', finished_date = engine_now(), result_message = p_reason WHERE id = ANY (_jobs) AND finished_date IS NULL;
     WITH stopped AS (

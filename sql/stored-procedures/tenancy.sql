@@ -18,6 +18,17 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION accreditation_for(uuid, text, text[]) IS 'The accreditation of a customer''s tenant with that name, or the only one at these providers.';
 
+CREATE OR REPLACE FUNCTION accreditation_scheduled() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: whoever adds an accreditation need not be allowed to write the schedule.
+BEGIN
+    INSERT INTO schedule (name, job_type, accreditation_id, every, next_date)
+    SELECT 'reconcile ' || a.id, 'reconcile', a.id, interval '1 hour', engine_now() + interval '1 hour' FROM new_rows AS a WHERE a.provider <> 'manual';
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION accreditation_scheduled() IS 'Every accreditation is reconciled once an hour.';
+SELECT class.replace_trigger('accreditation_scheduled_tg', 'accreditation', 'AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', 'accreditation_scheduled()');
+
 CREATE OR REPLACE FUNCTION api_key_create(p_tenant_customer uuid, p_name text, p_org uuid DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.

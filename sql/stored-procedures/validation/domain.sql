@@ -105,7 +105,7 @@ DECLARE
     _zone record;
 BEGIN
     SELECT t.id, z.name INTO _zone FROM accreditation_tld AS t JOIN tld AS z ON z.id = t.tld_id
-    WHERE t.accreditation_id = p_accreditation AND p_name LIKE '%.' || z.name ORDER BY length(z.name) DESC LIMIT 1;
+    WHERE t.accreditation_id = p_accreditation AND z.name = ANY (domain_suffixes(p_name)) ORDER BY length(z.name) DESC LIMIT 1;
     IF NOT FOUND THEN
         IF cardinality(p_addresses) > 0 THEN
             PERFORM refuse('PV422', 'a name server outside the registry''s zones has no addresses there', p_name, 'leave addresses empty');
@@ -116,7 +116,7 @@ BEGIN
         PERFORM refuse('PV422', 'a name server inside the registry''s zone needs its addresses', p_name, 'give 1 to 13 addresses');
     ELSIF NOT (tld_settings(_zone.id) ->> 'host_ipv6_allowed')::boolean AND EXISTS (SELECT FROM unnest(p_addresses) AS a WHERE family(a) = 6) THEN
         PERFORM refuse('PV422', 'the zone takes no IPv6 glue', p_name, 'give IPv4 addresses only');
-    ELSIF NOT EXISTS (SELECT FROM domain WHERE tenant_customer_id = p_tenant_customer AND deleted_date IS NULL AND (p_name = name OR p_name LIKE '%.' || name)) THEN
+    ELSIF NOT EXISTS (SELECT FROM domain WHERE tenant_customer_id = p_tenant_customer AND deleted_date IS NULL AND name = ANY (domain_suffixes(p_name))) THEN
         PERFORM refuse('PV404', 'the name server''s domain is not yours', p_name, 'register its domain first, with other name servers');
     END IF;
 END $$;
@@ -142,16 +142,22 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION domain_check_name(text) IS 'Refuses what is not a fully qualified name in A-labels.';
 
+CREATE OR REPLACE FUNCTION domain_suffixes(p_name text) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _labels constant text[] := string_to_array(p_name, '.');
+BEGIN
+    RETURN ARRAY(SELECT array_to_string(_labels[n:], '.') FROM generate_series(1, cardinality(_labels)) AS n);
+END $$;
+COMMENT ON FUNCTION domain_suffixes(text) IS 'A name and all names above it: matching on label borders, so that selfhelp is not help.';
+
 CREATE OR REPLACE FUNCTION domain_zone(p_tenant_customer uuid, p_name text, p_accreditation_name text DEFAULT NULL, p_accreditation uuid DEFAULT NULL) RETURNS accreditation_tld
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
-    _suffixes text[];
-    _zone text;
+    -- The longest zone wins: co.test before test.
+    _zone constant text := (SELECT name FROM tld WHERE name = ANY (domain_suffixes(p_name)) AND name <> p_name ORDER BY length(name) DESC LIMIT 1);
     _found accreditation_tld;
 BEGIN
-    -- Zones match on label borders, the longest first: co.test before test, and selfhelp is not help.
-    SELECT array_agg(array_to_string(l[n:], '.')) INTO _suffixes FROM (SELECT string_to_array(p_name, '.') AS l) AS s, generate_series(2, cardinality(l)) AS n;
-    SELECT name INTO _zone FROM tld WHERE name = ANY (_suffixes) ORDER BY length(name) DESC LIMIT 1;
     SELECT t.* INTO _found FROM accreditation_tld AS t JOIN tld AS z ON z.id = t.tld_id AND z.name = _zone
     JOIN accreditation AS a ON a.id = t.accreditation_id AND a.is_active
     JOIN tenant_customer AS c ON c.tenant_id = a.tenant_id AND c.id = p_tenant_customer
