@@ -23,6 +23,7 @@ from psycopg_pool import ConnectionPool
 from provision.database import load_queries
 
 from .job import Job, Json
+from .outcome import outcome_of
 
 LEASE_LOST = "PVF01"
 
@@ -79,8 +80,13 @@ class Effects:
         intent = self._begin(step, parameters)
         if intent.status == "done":
             return intent.result or {}
-        thing = find(intent.token) if look_first or intent.is_uncertain else None
-        thing = thing or make(intent.token)
+        try:
+            thing = find(intent.token) if look_first or intent.is_uncertain else None
+            thing = thing or make(intent.token)
+        except Exception as error:
+            if outcome_of(error).kind == "failed":
+                self._settle_absent(step)
+            raise
         self._finish(step, thing)
         return dict(thing.result)
 
@@ -95,6 +101,12 @@ class Effects:
         outcome = {"external_name": thing.name, "result": Jsonb(dict(thing.result))}
         with self._pool.connection() as connection, _fenced():
             connection.execute(self._queries["finish"], self._claim(step) | outcome)
+
+    def _settle_absent(self, step: str) -> None:
+        """The outside said no for good: there is nothing of unknown fate that a reconcile pass should look for."""
+        fate = {"job": self._job.job_id, "step": step, "status": "absent", "external_name": None}
+        with self._pool.connection() as connection:
+            connection.execute(self._queries["settle"], fate)
 
     def _claim(self, step: str) -> dict[str, Any]:
         return {"job": self._job.job_id, "claim_no": self._job.claim_no, "step": step}

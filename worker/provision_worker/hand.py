@@ -13,7 +13,7 @@ from . import metrics
 from .actions import Actions
 from .effects import LeaseLostError
 from .job import Job, Lease, Outcome, hand_back
-from .outcome import outcome_of
+from .outcome import is_expected, outcome_of
 from .task import Resources, Task
 
 log = structlog.get_logger(__name__)
@@ -161,6 +161,8 @@ class Hand:
             return None
         except Exception as error:  # Whatever an action does, its job must not stay in hand for ever.
             outcome = outcome_of(error)
+            if not is_expected(error):
+                log.error("job.unexpected_error", job=str(job.job_id), claim_no=job.claim_no, exc_info=error)
         seconds = time.monotonic() - started
         metrics.ACTION_SECONDS.labels(job.type).observe(seconds)
         return Done(job, outcome, seconds)

@@ -1,22 +1,17 @@
-"""What an error that an action did not foresee means for its job. Modules of actions register what they know better."""
+"""What an error means for the job whose action raised it. Modules of actions register what they know about theirs."""
 
 from functools import singledispatch
 
 import psycopg
-import structlog
 
 from .job import Outcome, again, retry
-from .task import MisconfiguredError
-
-log = structlog.get_logger(__name__)
 
 DATABASE_AWAY_SECONDS = 2.0
 
 
 @singledispatch
 def outcome_of(error: Exception) -> Outcome:
-    """A failed attempt. Nobody expected this error, so its traceback goes to the log."""
-    log.error("action.unexpected_error", exc_info=error)
+    """What to record for the job: for errors that nobody has registered, a failed attempt."""
     return retry(f"unexpected {type(error).__name__}: {error}")
 
 
@@ -26,6 +21,6 @@ def _(error: psycopg.OperationalError) -> Outcome:
     return again(DATABASE_AWAY_SECONDS, message=f"the database was away: {error}")
 
 
-@outcome_of.register(MisconfiguredError)
-def _(error: Exception) -> Outcome:
-    return retry(str(error))
+def is_expected(error: Exception) -> bool:
+    """Whether somebody has registered what this error means."""
+    return outcome_of.dispatch(type(error)) is not outcome_of.dispatch(object)

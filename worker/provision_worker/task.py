@@ -15,7 +15,8 @@ from psycopg_pool import ConnectionPool
 from provision.database import load_queries
 
 from .effects import Effects
-from .job import Job
+from .job import Job, Outcome, retry
+from .outcome import outcome_of
 from .providers import epp, secret
 from .providers.aws import Account
 
@@ -24,6 +25,11 @@ T = TypeVar("T")
 
 class MisconfiguredError(Exception):
     """An accreditation that cannot be used as it stands; an operator can mend it, so the job tries again."""
+
+
+@outcome_of.register
+def _(error: MisconfiguredError) -> Outcome:
+    return retry(str(error))
 
 
 @dataclass(frozen=True, slots=True)
