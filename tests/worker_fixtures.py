@@ -3,20 +3,28 @@
 Nothing here sleeps for a time that is hoped to be enough: `eventually` asks until the answer is yes.
 """
 
+import select
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, LiteralString, TypeVar
+from types import TracebackType
+from typing import Any, LiteralString, Self, TypeVar
 from uuid import UUID
 
 import psycopg
 import pytest
+from moto import settings as moto_settings
+from moto.core.base_backend import BackendDict
+from moto.core.model_instances import reset_model_data
+from moto.server import ThreadedMotoServer
 from provision_worker.actions import Action, Actions
 from provision_worker.job import Outcome, completed
 from provision_worker.loop import Worker
 from provision_worker.task import Task
+from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -198,15 +206,113 @@ def opened() -> Iterator[ExitStack]:
         yield stack
 
 
-def make_accreditation(engine: Engine, name: str = "lane", **columns: Any) -> UUID:
-    """An accreditation of its own tenant, by default at AWS."""
-    values = {"provider": "aws"} | columns
-    tenant = engine.value("INSERT INTO tenant (name) VALUES (%s) RETURNING id", f"tenant of {name}")
-    accreditation: UUID = engine.value(
-        "INSERT INTO accreditation (tenant_id, name, provider, max_concurrency) VALUES (%s, %s, %s, %s) RETURNING id",
-        tenant,
-        name,
-        values["provider"],
-        values.get("max_concurrency"),
+# Rows to begin with
+
+
+def insert(engine: Engine, table: str, **values: Any) -> UUID:
+    """A new row; returns its id."""
+    statement = sql.SQL("INSERT INTO {} ({}) VALUES ({}) RETURNING id").format(
+        sql.Identifier(table),
+        sql.SQL(", ").join(map(sql.Identifier, values)),
+        sql.SQL(", ").join(sql.Placeholder() * len(values)),
     )
-    return accreditation
+    adapted = [Jsonb(value) if isinstance(value, dict) else value for value in values.values()]
+    row = engine.owner.execute(statement, adapted).fetchone()
+    assert row
+    id: UUID = row[0]
+    return id
+
+
+@dataclass(frozen=True)
+class Customer:
+    """A customer's account with a tenant."""
+
+    tenant: UUID
+    account: UUID
+
+
+def make_customer(engine: Engine, name: str = "shop") -> Customer:
+    """A tenant of its own with one customer."""
+    tenant = insert(engine, "tenant", name=name)
+    customer = insert(engine, "customer", name=name, email=f"{name}@example.net")
+    return Customer(tenant, insert(engine, "tenant_customer", tenant_id=tenant, customer_id=customer))
+
+
+def make_accreditation(engine: Engine, tenant: UUID | None = None, **values: Any) -> UUID:
+    """An accreditation, by default at AWS and of a tenant of its own."""
+    tenant = tenant or insert(engine, "tenant", name="of a lane")
+    return insert(engine, "accreditation", **({"tenant_id": tenant, "name": "cloud", "provider": "aws"} | values))
+
+
+# AWS
+
+
+@pytest.fixture
+def aws() -> Iterator[str]:
+    """URL of an empty AWS endpoint, spoken to over HTTP. Certificates are issued when `issue_certificates` says so."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moto_settings, "ACM_VALIDATION_WAIT", 10**9)
+        server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+        server.start()
+        try:
+            yield "http://{}:{}".format(*server.get_host_and_port())
+        finally:
+            BackendDict.reset()
+            reset_model_data()
+            server.stop()
+
+
+def issue_certificates() -> None:
+    """From now on the endpoint issues certificates at once, validated or not."""
+    moto_settings.ACM_VALIDATION_WAIT = -1
+
+
+class Relay:
+    """A TCP relay to another address that can lose answers: what is sent arrives, and then the line is cut."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._fatal: bytes | None = None
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+
+    def lose_answers_to(self, request: bytes) -> None:
+        """From now on every connection ends that has carried `request` in one piece, once that is passed on."""
+        self._fatal = request
+
+    def lose_nothing(self) -> None:
+        """From now on everything passes."""
+        self._fatal = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        # Closing alone does not wake a thread that waits in accept().
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, socket.create_connection(self._target) as server, suppress(OSError):
+            is_lost = False
+            while ready := select.select([client, server], [], [])[0]:
+                if client in ready:
+                    data = client.recv(65536)
+                    is_lost = is_lost or bool(self._fatal and self._fatal in data)
+                    server.sendall(data)
+                if server in ready:
+                    data = server.recv(65536)
+                    if is_lost:
+                        return
+                    client.sendall(data)
+                if not data:
+                    return

@@ -30,7 +30,7 @@ def worker_command(paused: bool, metrics_port: int | None) -> None:
     """Run a worker until it is told to stop.
 
     It claims jobs, does what they ask for at registries and clouds, and records what came of it. Start as many as you
-    like, on as many machines. SIGTERM or Ctrl-C: finish what runs, hand back the rest, exit; a second one: exit at once.
+    like, on as many machines. SIGTERM or Ctrl-C: finish what runs, hand back the rest, exit; again: exit at once.
     """
     settings = settings_module.load()
     log.configure(settings)
