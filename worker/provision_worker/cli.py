@@ -23,9 +23,7 @@ from .task import Resources, Site
 
 @click.command("worker")
 @click.option("--paused", is_flag=True, help="Register, but claim nothing until SIGUSR1.")
-@click.option(
-    "--metrics-port", type=click.IntRange(1, 65535), help="Serve /metrics on this port of the loopback."
-)
+@click.option("--metrics-port", type=click.IntRange(1, 65535), help="Serve /metrics on this port of the loopback.")
 def worker_command(paused: bool, metrics_port: int | None) -> None:
     """Run a worker until it is told to stop.
 

@@ -34,21 +34,16 @@ class Done:
         """As `job_record` takes it."""
         return self.outcome.document(self.job)
 
-    def report(self, *, is_refused: bool, is_quiet: bool) -> None:
-        """Logs and counts it once the database has taken it, or refused it because the lease was lost."""
-        job, outcome = self.job, self.outcome
-        if is_refused:
-            metrics.REFUSED.labels(job.type).inc()
-        else:
-            metrics.RECORDED.labels(job.type, outcome.kind).inc()
-        (log.debug if is_quiet and not is_refused else log.info)(
-            "job.refused" if is_refused else "job.recorded",
-            type=job.type,
-            outcome=outcome.kind,
-            message=outcome.message,
-            job=job.job_id,
-            claim_no=job.claim_no,
-            row=job.reference_id,
+    def report(self, event: str) -> None:
+        """Logs what has become of it."""
+        log.info(
+            event,
+            type=self.job.type,
+            outcome=self.outcome.kind,
+            message=self.outcome.message,
+            job=self.job.job_id,
+            claim_no=self.job.claim_no,
+            row=self.job.reference_id,
             seconds=round(self.seconds, 4),
         )
 
@@ -147,6 +142,8 @@ class Hand:
         context = {"job": str(job.job_id), "claim_no": job.claim_no, "type": job.type, "traceparent": job.traceparent}
         with structlog.contextvars.bound_contextvars(**{key: value for key, value in context.items() if value}):
             done = self._run(job)
+        if done:
+            metrics.ACTION_SECONDS.labels(job.type).observe(done.seconds)
         self._finished.put((job, done))
         self._wake()
 
@@ -163,6 +160,4 @@ class Hand:
             outcome = outcome_of(error)
             if not is_expected(error):
                 log.error("job.unexpected_error", job=str(job.job_id), claim_no=job.claim_no, exc_info=error)
-        seconds = time.monotonic() - started
-        metrics.ACTION_SECONDS.labels(job.type).observe(seconds)
-        return Done(job, outcome, seconds)
+        return Done(job, outcome, time.monotonic() - started)

@@ -206,8 +206,7 @@ class Worker:
                 raise
             self._is_swept.set()
             return []
-        for job in jobs:
-            metrics.CLAIMED.labels(job.type).inc()
+        metrics.count_claimed(job.type for job in jobs)
         return jobs
 
     def _sleep(self, store: Store, sentinel: Sentinel) -> None:
@@ -256,6 +255,9 @@ class Worker:
 
     def _recorded(self, batch: Sequence[Done], refused: set[UUID]) -> None:
         self._hand.drop(len(batch))
+        metrics.count_results((done.job.type, done.outcome.kind, done.job.job_id in refused) for done in batch)
         for done in batch:
-            is_inline = self._actions[done.job.type].inline
-            done.report(is_refused=done.job.job_id in refused, is_quiet=is_inline)
+            if done.job.job_id in refused:
+                done.report("job.refused")
+            elif not self._actions[done.job.type].inline:  # Of those there may be thousands a second.
+                done.report("job.recorded")
