@@ -330,9 +330,13 @@ class Server:
         """The binaries, or a copy if our account cannot reach them (a checkout below /root)."""
         if not closed_directory(directory, self.account):
             return directory
-        copy = self._temporary_directory("provision-bin-") / "pginstall"
-        shutil.copytree(directory.parent, copy, symlinks=True, ignore=shutil.ignore_patterns("include"))
-        return copy / directory.name
+        copy = self._temporary_directory("provision-bin-")
+        package = directory.parents[1]
+        libraries = (package.with_name(f"{package.name}.libs"), package / ".dylibs")  # where a wheel has them
+        for part in (directory.parent, *(path for path in libraries if path.is_dir())):
+            target = copy / part.relative_to(package.parent)
+            shutil.copytree(part, target, symlinks=True, ignore=shutil.ignore_patterns("include"))
+        return copy / directory.relative_to(package.parent)
 
     def _run(self, program: str, *arguments: str) -> str:
         """Run one of PostgreSQL's programs as our account; its output.
