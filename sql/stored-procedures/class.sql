@@ -187,8 +187,9 @@ COMMENT ON FUNCTION class.result_assignments(class.provision_kind) IS 'SET claus
 CREATE OR REPLACE FUNCTION class.generate(p_table text, p_function text, p_signature text, p_comment text, p_body text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
-    -- SECURITY DEFINER: a tenant's insert must write jobs, logs and plans that no tenant may write.
-    EXECUTE format('CREATE OR REPLACE FUNCTION %I%s LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS %L',
+    -- SECURITY DEFINER: a tenant's insert must write jobs, logs and plans that no tenant may write. Generic plans: every
+    -- join here goes along a key, and to plan anew for each call costs more than the call.
+    EXECUTE format('CREATE OR REPLACE FUNCTION %I%s LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS %L',
         p_table || p_function, p_signature, class.render(p_table, p_body));
     EXECUTE format('COMMENT ON FUNCTION %I%s IS %L', p_table || p_function, split_part(p_signature, ' RETURNS', 1), 'Generated: ' || p_comment);
 END $$;
@@ -309,11 +310,12 @@ BEGIN
             INSERT INTO job (id, type, tenant_customer_id, org_id, accreditation_id, reference_table, reference_id, data, priority, max_attempts, held_at, traceparent)
             SELECT p.job_id, {job_type}, p.tenant_customer_id, p.org_id, p.accreditation_id, '{table}', p.id, r.data, COALESCE(o.priority, 5),
                 (SELECT max_attempts FROM job_type WHERE name = {job_type}), CASE WHEN a.provider = 'manual' THEN engine_now() END, o.traceparent
-            FROM {table}_job(p_ids) r
-            JOIN {table} p ON p.id = r.provision_id
+            FROM {table} p
+            JOIN {table}_job(p_ids) r ON r.provision_id = p.id
             JOIN accreditation a ON a.id = p.accreditation_id
             LEFT JOIN order_item_plan s ON s.id = p.order_item_plan_ids[1]
-            LEFT JOIN "order" o ON o.id = s.order_id;
+            LEFT JOIN "order" o ON o.id = s.order_id
+            WHERE p.id = ANY (p_ids);
         END $$);
     PERFORM class.generate(p_table, '_settle', '(p_jobs uuid[]) RETURNS void', 'brings the outcome of jobs to their rows.', $$
         BEGIN

@@ -1,6 +1,7 @@
 -- Orders: order_submit() takes one, order_submit_many() a set of them. The items' plan functions say which steps there
 -- are; steps that wait for nothing become rows of provisioning tables at once (plan_start), the others when the last step
 -- they wait for has completed (plan_settled). plan_settled → item_settled → order_settled count the endings upwards.
+-- The entry points ask for generic plans, which holds for all they call: to plan anew each time costs more than the work.
 
 CREATE OR REPLACE FUNCTION check_fields(p_where text, p_data jsonb, p_required text[], p_types jsonb) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
@@ -26,7 +27,7 @@ COMMENT ON FUNCTION check_fields(text, jsonb, text[], jsonb) IS 'Refuses an obje
 -- Accepting ----------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION order_submit(p_tenant_customer uuid, p_items jsonb, p_idempotency_key text DEFAULT NULL, p_options jsonb DEFAULT '{}') RETURNS uuid
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 -- SECURITY DEFINER: orders are written only through here.
 BEGIN
     IF jsonb_typeof(p_options) IS DISTINCT FROM 'object' OR p_options ?| '{tenant_customer_id,items,idempotency_key}' THEN
@@ -38,7 +39,7 @@ END $$;
 COMMENT ON FUNCTION order_submit(uuid, jsonb, text, jsonb) IS 'Takes one order: items [{"operation": "domain.create", "data": {…}}, …]; options org_id, external_reference, metadata, traceparent, priority. The same key and request again is the same order. Returns its id.';
 
 CREATE OR REPLACE FUNCTION order_submit_many(p_orders jsonb) RETURNS SETOF uuid
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 -- SECURITY DEFINER: orders are written only through here.
 DECLARE
     _orders order_request[];
@@ -157,7 +158,9 @@ END $$;
 COMMENT ON FUNCTION order_plan(plan_item[]) IS 'Asks each operation''s plan function for the steps of its items.';
 
 CREATE OR REPLACE FUNCTION order_store(p_orders order_request[], p_items plan_item[], p_steps plan_step[]) RETURNS void
-LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = public, pg_temp SET enable_nestloop = off SET jit = off AS $$
+-- No nested loops: the planner cannot know how long the arrays are, and a thousand orders joined so are a million rows.
+-- No JIT: what has to be a nested loop all the same looks dear enough to be compiled.
 BEGIN
     INSERT INTO "order" (id, tenant_customer_id, org_id, status, open_count, priority, external_reference, metadata, traceparent)
     SELECT o.id, o.tenant_customer_id, o.org_id, CASE WHEN w.all_wait THEN 'created' ELSE 'processing' END, jsonb_array_length(o.items), o.priority, o.external_reference, o.metadata, o.traceparent
@@ -423,7 +426,7 @@ END $$;
 COMMENT ON FUNCTION order_for_caller(uuid) IS 'An order of the caller''s; another''s answers as one that does not exist.';
 
 CREATE OR REPLACE FUNCTION order_cancel(p_order uuid, p_reason text DEFAULT NULL) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 -- SECURITY DEFINER: orders are written only through here.
 DECLARE
     _order "order" := order_for_caller(p_order);
@@ -437,7 +440,7 @@ END $$;
 COMMENT ON FUNCTION order_cancel(uuid, text) IS 'Cancels what has not begun of an order; what runs goes on, what succeeded stays. Returns the order''s status then.';
 
 CREATE OR REPLACE FUNCTION order_item_approve(p_item uuid) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 -- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
 DECLARE
     _order uuid;

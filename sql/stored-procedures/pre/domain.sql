@@ -19,7 +19,8 @@ END $$;
 COMMENT ON FUNCTION contact_data(jsonb, uuid) IS 'Columns of the provision row for a contact in an order; the same details without a reference get the same reference.';
 
 CREATE OR REPLACE FUNCTION contact_create_plan(p_items plan_item[]) RETURNS SETOF plan_step
-LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = public, pg_temp SET enable_nestloop = off SET jit = off AS $$
+-- No nested loops, as in order_store.
 DECLARE
     _steps plan_step[];
     _claims object_operation[];
