@@ -5,6 +5,7 @@ LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM check_fields(p_where, p_data, p_required, '{"reference": "string", "accreditation": "string", "name": "string", "organization": "string", "street": "array",
         "city": "string", "state": "string", "postal_code": "string", "country_code": "string", "phone": "string", "fax": "string", "email": "string"}');
+    PERFORM contact_check_reference(p_data ->> 'reference');
 END $$;
 COMMENT ON FUNCTION contact_fields(text, jsonb, text[]) IS 'Checks the shape of a contact in an order.';
 
@@ -34,7 +35,7 @@ BEGIN
         CROSS JOIN LATERAL contact_data(i.data, a.accreditation_id) AS c);
     PERFORM contact_check_new(i.tenant_customer_id, (s.data ->> 'accreditation_id')::uuid, s.data ->> 'reference') FROM unnest(_steps) AS s JOIN unnest(p_items) AS i ON i.id = s.item_id;
     _claims := ARRAY(
-        SELECT ROW('contact', contact_key(i.tenant_customer_id, (s.data ->> 'accreditation_id')::uuid, s.data ->> 'reference'), s.provision_id, s.id, i.tenant_customer_id, engine_now())::object_operation
+        SELECT ROW('contact', object_key(i.tenant_customer_id, (s.data ->> 'accreditation_id')::uuid, s.data ->> 'reference'), s.provision_id, s.id, i.tenant_customer_id, engine_now())::object_operation
         FROM unnest(_steps) AS s JOIN unnest(p_items) AS i ON i.id = s.item_id);
     PERFORM object_claim(_claims);
     RETURN QUERY SELECT * FROM unnest(_steps);
@@ -64,7 +65,7 @@ DECLARE
 BEGIN
     PERFORM domain_check_name(p_data ->> 'name');
     _step := ROW(new_id(), p_item.id, 'host ' || (p_data ->> 'name'), 'provision_host', new_id(), (p_data - 'accreditation') || jsonb_build_object('accreditation_id', p_accreditation), '{}')::plan_step;
-    PERFORM object_claim('host', contact_key(p_item.tenant_customer_id, p_accreditation, p_data ->> 'name'), _step.provision_id, _step.id, p_item.tenant_customer_id);
+    PERFORM object_claim('host', object_key(p_item.tenant_customer_id, p_accreditation, p_data ->> 'name'), _step.provision_id, _step.id, p_item.tenant_customer_id);
     RETURN _step;
 END $$;
 COMMENT ON FUNCTION host_step(plan_item, uuid, jsonb) IS 'The step that makes a host known.';
@@ -74,7 +75,7 @@ LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _step plan_step := ROW(new_id(), p_item.id, 'contact ' || (p_data ->> 'reference'), 'provision_contact', new_id(), p_data, '{}')::plan_step;
 BEGIN
-    PERFORM object_claim('contact', contact_key(p_item.tenant_customer_id, (p_data ->> 'accreditation_id')::uuid, p_data ->> 'reference'), _step.provision_id, _step.id, p_item.tenant_customer_id);
+    PERFORM object_claim('contact', object_key(p_item.tenant_customer_id, (p_data ->> 'accreditation_id')::uuid, p_data ->> 'reference'), _step.provision_id, _step.id, p_item.tenant_customer_id);
     RETURN _step;
 END $$;
 COMMENT ON FUNCTION contact_step(plan_item, jsonb) IS 'The step that creates a contact.';
@@ -90,7 +91,7 @@ DECLARE
 BEGIN
     PERFORM contact_fields('contact ' || p_type, p_spec, CASE WHEN p_spec - 'reference' = '{}' THEN '{reference}' ELSE '{name,street,city,country_code,email}'::text[] END);
     _data := contact_data(p_spec, p_accreditation);
-    _operation := object_awaited('contact', contact_key(p_item.tenant_customer_id, p_accreditation, _data ->> 'reference'));
+    _operation := object_awaited('contact', object_key(p_item.tenant_customer_id, p_accreditation, _data ->> 'reference'));
     IF _operation.plan_id IS NOT NULL THEN
         _part.object_id := _operation.provision_id;
         _part.awaited := _operation.plan_id;
@@ -122,7 +123,7 @@ BEGIN
     IF _spec ->> 'name' = p_item.data ->> 'name' OR _spec ->> 'name' LIKE '%.' || (p_item.data ->> 'name') THEN
         PERFORM refuse('PV422', 'a name server under the name itself cannot come before it', _spec ->> 'name', 'register the name with other name servers, then add this one');
     END IF;
-    _operation := object_awaited('host', contact_key(p_item.tenant_customer_id, p_accreditation, _spec ->> 'name'));
+    _operation := object_awaited('host', object_key(p_item.tenant_customer_id, p_accreditation, _spec ->> 'name'));
     IF _operation.plan_id IS NOT NULL THEN
         _part.object_id := _operation.provision_id;
         _part.awaited := _operation.plan_id;

@@ -53,7 +53,10 @@ BEGIN
     p_row.handle := COALESCE(p_row.handle, upper(right(replace(p_row.id::text, '-', ''), 16)));
     CASE
         WHEN p_row.handle !~ '^[!-~]{3,16}$' THEN PERFORM refuse('PV422', 'the handle is malformed', p_row.handle, '3 to 16 visible characters (RFC 5730 clIDType), or leave it empty');
-        WHEN length(p_row.name) NOT BETWEEN 1 AND 255 THEN PERFORM refuse('PV422', 'the name is malformed', p_row.name, '1 to 255 characters');
+        WHEN length(p_row.name) NOT BETWEEN 1 AND 255 THEN PERFORM refuse('PV422', 'the name is malformed', left(p_row.name, 300), '1 to 255 characters');
+        WHEN length(p_row.city) NOT BETWEEN 1 AND 255 THEN PERFORM refuse('PV422', 'the city is malformed', left(p_row.city, 300), '1 to 255 characters');
+        WHEN greatest(length(p_row.organization), length(p_row.state), length(p_row.postal_code), length(p_row.email), length(array_to_string(p_row.street, ''))) > 255
+            THEN PERFORM refuse('PV422', 'a part of the address is too long', concat_ws(', ', left(p_row.organization, 300), left(p_row.state, 300), left(p_row.postal_code, 300)), 'at most 255 characters each');
         WHEN cardinality(p_row.street) NOT BETWEEN 1 AND 3 THEN PERFORM refuse('PV422', 'the street is malformed', p_row.street::text, 'one to three lines');
         WHEN p_row.country_code !~ '^[A-Z]{2}$' THEN PERFORM refuse('PV422', 'the country code is malformed', p_row.country_code, 'two capital letters (ISO 3166-1): DE');
         WHEN p_row.email !~ '^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:]]+$' THEN PERFORM refuse('PV422', 'the e-mail address is malformed', p_row.email, 'name@example.test');
@@ -62,19 +65,22 @@ BEGIN
         ELSE NULL;
     END CASE;
     IF p_row.order_item_plan_ids = '{}' THEN
+        PERFORM contact_check_reference(p_row.reference);
         PERFORM contact_check_new(p_row.tenant_customer_id, p_row.accreditation_id, p_row.reference);
-        PERFORM object_claim('contact', contact_key(p_row.tenant_customer_id, p_row.accreditation_id, p_row.reference), p_row.id, NULL, p_row.tenant_customer_id);
+        PERFORM object_claim('contact', object_key(p_row.tenant_customer_id, p_row.accreditation_id, p_row.reference), p_row.id, NULL, p_row.tenant_customer_id);
     END IF;
     RETURN p_row;
 END $$;
 COMMENT ON FUNCTION provision_contact_validate(provision_contact) IS 'Refuses a malformed contact (RFC 5733) or one whose reference is taken; makes the handle from the row''s id.';
 
-CREATE OR REPLACE FUNCTION contact_key(p_tenant_customer uuid, p_accreditation uuid, p_reference text) RETURNS text
+CREATE OR REPLACE FUNCTION contact_check_reference(p_reference text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
 BEGIN
-    RETURN p_tenant_customer || ':' || p_accreditation || ':' || p_reference;
+    IF length(p_reference) NOT BETWEEN 1 AND 255 THEN
+        PERFORM refuse('PV422', 'the reference is malformed', left(p_reference, 300), '1 to 255 characters');
+    END IF;
 END $$;
-COMMENT ON FUNCTION contact_key(uuid, uuid, text) IS 'What makes a contact (or host) one of its customer''s at an accreditation.';
+COMMENT ON FUNCTION contact_check_reference(text) IS 'Refuses an empty or overlong reference.';
 
 CREATE OR REPLACE FUNCTION contact_check_new(p_tenant_customer uuid, p_accreditation uuid, p_reference text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
@@ -93,7 +99,7 @@ BEGIN
     PERFORM host_check(p_row.tenant_customer_id, p_row.accreditation_id, p_row.name, p_row.addresses);
     IF p_row.order_item_plan_ids = '{}' THEN
         PERFORM host_check_new(p_row.tenant_customer_id, p_row.accreditation_id, p_row.name);
-        PERFORM object_claim('host', contact_key(p_row.tenant_customer_id, p_row.accreditation_id, p_row.name), p_row.id, NULL, p_row.tenant_customer_id);
+        PERFORM object_claim('host', object_key(p_row.tenant_customer_id, p_row.accreditation_id, p_row.name), p_row.id, NULL, p_row.tenant_customer_id);
     END IF;
     RETURN p_row;
 END $$;
