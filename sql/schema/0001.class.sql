@@ -42,7 +42,7 @@ COMMENT ON FUNCTION caller_name() IS 'Who acts, for the audit trail: the API''s 
 CREATE FUNCTION refuse(p_code text, p_message text, p_detail text DEFAULT NULL, p_hint text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
-    RAISE EXCEPTION USING ERRCODE = p_code, MESSAGE = p_message, DETAIL = COALESCE(p_detail, ''), HINT = COALESCE(p_hint, '');
+    RAISE EXCEPTION USING ERRCODE = p_code, MESSAGE = p_message, DETAIL = COALESCE(left(p_detail, 1000), ''), HINT = COALESCE(p_hint, '');
 END $$;
 COMMENT ON FUNCTION refuse(text, text, text, text) IS 'Refuses with an SQLSTATE of ours (PV + the HTTP status it corresponds to), what is wrong, which value, and the way out.';
 
