@@ -1,0 +1,56 @@
+"""The application: routes, what surrounds them, and the pool that lives as long as it does."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from provision.database import async_pool, role_url
+from provision.settings import Settings
+from provision_api import health, openapi, order
+from provision_api.database import Database
+from provision_api.envelope import Envelope
+from provision_api.limit import Limits
+from provision_api.metrics import Metrics
+from provision_api.problem import Problem
+from provision_api.state import State
+
+# How long a request waits for a connection before it is answered 503.
+POOL_SECONDS = 5.0
+
+
+def make_app(settings: Settings) -> Starlette:
+    """The ASGI application; its pool opens and closes with its lifespan."""
+    pool = async_pool(role_url(settings, "api"), "provision api", size=settings.api_pool_size, timeout=POOL_SECONDS)
+    metrics = Metrics()
+    metrics.watch(pool)
+    app = Starlette(
+        routes=[*order.routes, *health.routes, *openapi.routes],
+        middleware=[
+            Middleware(Envelope, metrics=metrics),
+            Middleware(Limits, body_bytes=settings.body_limit_bytes, seconds=settings.request_timeout_seconds),
+        ],
+        exception_handlers={HTTPException: _not_found},
+        lifespan=_lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.shared = State(settings, Database(pool), metrics)
+    app.state.openapi = openapi.document(app.routes)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    """The database may come later than we do: until then requests are answered 503."""
+    shared: State = app.state.shared
+    async with shared.database.pool:
+        yield
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    """The one thing Starlette itself refuses: a path that no route matches."""
+    raise Problem(404, "there is nothing here", request.url.path[:200], hint="/docs shows what there is") from None
