@@ -1,7 +1,11 @@
 """The worker's loop, against a real database: claiming, running, recording, sleeping, stopping, and losing touch."""
 
+import signal
+import socket
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from urllib.request import urlopen
 
 import pytest
 from prometheus_client import REGISTRY
@@ -12,7 +16,17 @@ from provision_worker.task import Task
 from provision.database import connect
 
 from . import worker_fixtures
-from .worker_fixtures import Engine, Gate, eventually, inline, make_accreditation, threaded
+from .worker_fixtures import (
+    Engine,
+    Gate,
+    Process,
+    eventually,
+    inline,
+    make_accreditation,
+    make_contact,
+    make_customer,
+    threaded,
+)
 
 engine = worker_fixtures.engine
 opened = worker_fixtures.opened
@@ -360,3 +374,62 @@ def test_results_are_counted_by_type_and_outcome(engine: Engine) -> None:
     with engine.worker(inline(lambda task: failed("no"))):
         engine.ended(engine.submit())
         eventually(lambda: recorded() == before + 1)
+
+
+# The process
+
+
+@pytest.fixture
+def silent_registry(engine: Engine) -> Iterator[socket.socket]:
+    """A registry that takes connections and says nothing, until it is closed; and a contact that waits for it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        customer = make_customer(engine)
+        accreditation = make_accreditation(
+            engine,
+            customer.tenant,
+            provider="epp",
+            registrar_id="us",
+            endpoint=f"127.0.0.1:{listener.getsockname()[1]}",
+            secret_ref="env:REGISTRY_PASSWORD",
+        )
+        make_contact(engine, customer, accreditation)
+        yield listener
+
+
+def is_calling(engine: Engine) -> bool:
+    return bool(engine.value("SELECT count(*) FROM v_effect WHERE status = 'intended'"))
+
+
+def test_a_process_that_is_told_to_stop_finishes_and_exits_well(engine: Engine, silent_registry: socket.socket) -> None:
+    with Process(engine) as process:
+        eventually(lambda: is_calling(engine))
+        process.signal(signal.SIGTERM)
+        silent_registry.close()
+        assert process.exit_code() == 0
+    job = engine.row("SELECT * FROM v_job")
+    assert (job["status"], job["attempts"]) == ("submitted", 1)
+    assert job["result_message"].startswith("cannot connect to 127.0.0.1")
+    assert engine.value("SELECT count(*) FROM v_worker") == 0
+
+
+def test_a_process_that_is_told_twice_ends_at_once(engine: Engine, silent_registry: socket.socket) -> None:
+    with Process(engine) as process:
+        eventually(lambda: is_calling(engine))
+        process.signal(signal.SIGINT)
+        process.signal(signal.SIGTERM)
+        assert process.exit_code() == -signal.SIGTERM
+    assert engine.value("SELECT status FROM v_job") == "processing"
+
+
+def test_a_paused_process_begins_when_it_is_told(engine: Engine, silent_registry: socket.socket) -> None:
+    with Process(engine, "--paused") as process:
+        assert engine.value("SELECT status FROM v_job") == "submitted"
+        process.signal(signal.SIGUSR1)
+        eventually(lambda: is_calling(engine))
+
+
+def test_a_process_shows_its_metrics(engine: Engine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with Process(engine, "--metrics-port", str(port)), urlopen(f"http://127.0.0.1:{port}/metrics") as page:
+        assert "provision_claim_seconds_bucket" in page.read().decode()

@@ -1,10 +1,14 @@
-"""What the tests of the worker share: workers that run in threads, jobs of any type, and waiting for what they do.
+"""What the tests of the worker share: workers in threads and processes, jobs of any type, waiting, and bad lines.
 
 Nothing here sleeps for a time that is hoped to be enough: `eventually` asks until the answer is yes.
 """
 
+import os
 import select
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +37,7 @@ from tests.conftest import Database
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 10.0
+REGISTRY_PASSWORD = "correct horse"
 
 
 def eventually(ask: Callable[[], T], what: str = "it", patience: float = PATIENCE_SECONDS) -> T:
@@ -244,6 +249,24 @@ def make_accreditation(engine: Engine, tenant: UUID | None = None, **values: Any
     return insert(engine, "accreditation", **({"tenant_id": tenant, "name": "cloud", "provider": "aws"} | values))
 
 
+def make_contact(engine: Engine, customer: Customer, accreditation: UUID, reference: str = "jane") -> UUID:
+    """The job of a new contact."""
+    row = insert(
+        engine,
+        "provision_contact",
+        tenant_customer_id=customer.account,
+        accreditation_id=accreditation,
+        reference=reference,
+        name="Jane Doe",
+        street=["1 Main Street"],
+        city="Springfield",
+        country_code="US",
+        email="jane@example.net",
+    )
+    job: UUID = engine.value("SELECT job_id FROM provision_contact WHERE id = %s", row)
+    return job
+
+
 # AWS
 
 
@@ -268,28 +291,40 @@ def issue_certificates() -> None:
 
 
 class Relay:
-    """A TCP relay to another address that can lose answers: what is sent arrives, and then the line is cut."""
+    """A TCP relay to another address that can fail the way lines fail: hold what is sent, or lose the answers to it."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
-        self._fatal: bytes | None = None
+        self._is_closed = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, daemon=True)
+        self.pass_everything()
 
-    def lose_answers_to(self, request: bytes) -> None:
-        """From now on every connection ends that has carried `request` in one piece, once that is passed on."""
-        self._fatal = request
+    def pass_everything(self) -> None:
+        """From now on nothing is held or lost."""
+        self._holds_requests = False
+        self._lost_request: bytes | None = None
+        self._held_request: bytes | None = None
 
-    def lose_nothing(self) -> None:
-        """From now on everything passes."""
-        self._fatal = None
+    def hold_requests(self) -> None:
+        """From now on nothing that is sent arrives."""
+        self._holds_requests = True
+
+    def hold_answers(self, request: bytes = b"") -> None:
+        """From now on nothing comes back on a connection that has carried `request`."""
+        self._held_request = request
+
+    def lose_answers(self, request: bytes = b"") -> None:
+        """From now on a connection that has carried `request` ends instead of bringing the answer."""
+        self._lost_request = request
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._is_closed.set()
         # Closing alone does not wake a thread that waits in accept().
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -303,16 +338,65 @@ class Relay:
 
     def _serve(self, client: socket.socket) -> None:
         with client, socket.create_connection(self._target) as server, suppress(OSError):
-            is_lost = False
-            while ready := select.select([client, server], [], [])[0]:
-                if client in ready:
-                    data = client.recv(65536)
-                    is_lost = is_lost or bool(self._fatal and self._fatal in data)
-                    server.sendall(data)
-                if server in ready:
-                    data = server.recv(65536)
-                    if is_lost:
+            sent = b""
+            while not self._is_closed.is_set():
+                watched = [] if self._holds_requests else [client]
+                if self._held_request is None or self._held_request not in sent:
+                    watched.append(server)
+                for source in select.select(watched, [], [], 0.02)[0]:
+                    data = source.recv(65536)
+                    if not data:
                         return
-                    client.sendall(data)
-                if not data:
-                    return
+                    if source is client:
+                        sent += data
+                        server.sendall(data)
+                    elif self._lost_request is not None and self._lost_request in sent:
+                        return
+                    else:
+                        client.sendall(data)
+
+
+# Workers as processes
+
+
+class Process:
+    """`provision worker` as a process of its own, to be stopped or killed. Its environment has REGISTRY_PASSWORD."""
+
+    def __init__(self, engine: Engine, *arguments: str, **settings: str) -> None:
+        self._engine = engine
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PROVISION_")}
+        environment |= {
+            "PROVISION_WORKER_DATABASE_URL": engine.database.url_as("provision_worker"),
+            "PROVISION_LOG_LEVEL": "warning",
+            "REGISTRY_PASSWORD": REGISTRY_PASSWORD,
+            "PROVISION_WORKER_POLL_SECONDS": "0.1",
+            "PROVISION_WORKER_LEASE_SECONDS": "1",
+        } | {f"PROVISION_{name.upper()}": value for name, value in settings.items()}
+        command = [sys.executable, "-c", "from provision.cli import main; main()", "worker", *arguments]
+        self._process = subprocess.Popen(command, env=environment)
+
+    def __enter__(self) -> Self:
+        eventually(lambda: self.is_registered or self._process.poll() is not None, "registration", 30)
+        assert self._process.poll() is None, "the worker ended before it began"
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.kill()
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the database knows the worker."""
+        return bool(self._engine.value("SELECT count(*) FROM v_worker WHERE pid = %s", self._process.pid))
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal."""
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """Ends it as a power cut would."""
+        self._process.kill()
+        self._process.wait()
+
+    def exit_code(self, patience: float = 30) -> int:
+        """Waits for its end: the exit code, or the negative number of the signal that ended it."""
+        return self._process.wait(patience)

@@ -45,7 +45,9 @@ def worker_command(paused: bool, metrics_port: int | None) -> None:
 
 def _obey_signals(worker: Worker) -> None:
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
+        if worker.is_stopping:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         worker.stop()
 
     def resume(number: int, frame: FrameType | None) -> None:

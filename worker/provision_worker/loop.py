@@ -57,7 +57,7 @@ class Worker:
         self._hand = Hand(self._actions, self._resources, settings.worker_concurrency, self._waker.wake)
         self._backoff = Backoff()
         self._is_paused = paused
-        self._is_stopping = threading.Event()
+        self._stop_asked = threading.Event()
         self._is_swept = threading.Event()
         self._give_up_at = float("inf")
         self._empty_polls = 0
@@ -68,10 +68,15 @@ class Worker:
         """The id by which the database knows this worker, once it is registered."""
         return self._id
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stop_asked.is_set()
+
     def stop(self) -> None:
         """Has `run` claim no more, finish what runs, hand back the rest, and return. From any thread, at any time."""
         self._give_up_at = time.monotonic() + STOP_SECONDS
-        self._is_stopping.set()
+        self._stop_asked.set()
         self._waker.wake()
 
     def resume(self) -> None:
@@ -135,7 +140,7 @@ class Worker:
         worker = self._id or self._register(store)
         self._return_unknown(store, worker)
         sentinel = Sentinel(store, listens=self._settings.worker_listen)
-        while not (self._is_stopping.is_set() and self._hand.is_empty) and time.monotonic() < self._give_up_at:
+        while not (self.is_stopping and self._hand.is_empty) and time.monotonic() < self._give_up_at:
             self._turn(store, sentinel)
         if self._id:
             store.deregister(self._id)
@@ -158,7 +163,7 @@ class Worker:
         """Record what is due, then claim and start what there is, or else sleep."""
         worker = self._require_id(store)
         self._hand.collect()
-        if self._is_stopping.is_set():
+        if self.is_stopping:
             self._hand.hand_back_unstarted()
         if self._hand.flush_in(self._settings.worker_batch) <= 0:
             self._record(store, worker, self._hand.results(self._settings.worker_batch))
@@ -166,7 +171,7 @@ class Worker:
         self._backoff.succeeded()
         if jobs:
             sentinel.release()
-            self._hand.start(jobs, lambda: not self._is_stopping.is_set())
+            self._hand.start(jobs, lambda: not self.is_stopping)
         elif not (self._types() and sentinel.take()):
             self._sleep(store, sentinel)
 
@@ -180,7 +185,7 @@ class Worker:
 
     def _types(self) -> list[str]:
         """The job types that this worker could begin now."""
-        if self._is_stopping.is_set() or self._is_paused:
+        if self.is_stopping or self._is_paused:
             return []
         has_room = self._hand.room > 0
         return [name for name, action in self._actions.items() if action.inline or has_room]
