@@ -7,8 +7,10 @@ from uuid import UUID
 import boto3
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
+from click.testing import CliRunner
 from moto.backends import get_backend
 from provision_worker.actions import certificate, default_actions
+from provision_worker.cli import reconcile_command
 from provision_worker.outcome import outcome_of
 from provision_worker.providers import secret
 from provision_worker.providers.aws import Account
@@ -210,3 +212,98 @@ def test_secrets_are_found_by_reference(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_a_secret_that_is_not_there_is_named(reference: str, aws: str) -> None:
     with pytest.raises(secret.SecretError, match=reference.partition(":")[2] or "begins with none of"):
         secret.resolve(reference, aws)
+
+
+# Comparing with the outside
+
+
+def reconcile(engine: Engine, accreditation: UUID) -> dict[str, Any]:
+    """What a reconcile job of the accreditation has found."""
+    found: dict[str, Any] = engine.ended(engine.submit(type="reconcile", accreditation=accreditation))["result"]
+    return found
+
+
+def attention(engine: Engine, what: str) -> str | None:
+    """The reason why something of that kind needs a person."""
+    reason: str | None = engine.value("SELECT reason FROM v_attention WHERE what = %s", what)
+    return reason
+
+
+def test_a_certificate_that_vanished_outside_is_noted_until_it_is_there_again(
+    engine: Engine, customer: Customer, aws: str, cloud: Cloud
+) -> None:
+    cloud.add_zone("example.org")
+    issue_certificates()
+    accreditation = make_accreditation(engine, customer.tenant)
+    with engine.worker(default_actions(), aws_endpoint_url=aws, **QUICK):
+        engine.ended(ask_for_certificate(engine, customer, accreditation, "example.org"))
+        assert reconcile(engine, accreditation) == {"absent": 0, "orphaned": 0, "present": 1, "missing": 0}
+        kept = get_backend("acm")["123456789012"]["us-east-1"]._certificates
+        hidden = dict(kept)
+        kept.clear()
+        assert reconcile(engine, accreditation)["missing"] == 1
+        assert attention(engine, "missing certificate") == "example.org: ACM does not have it"
+        kept.update(hidden)
+        assert reconcile(engine, accreditation)["present"] == 1
+        assert attention(engine, "missing certificate") is None
+
+
+@pytest.mark.parametrize(("is_there", "status"), [(True, "orphaned"), (False, "absent")])
+def test_what_a_failed_job_left_outside_is_found(
+    engine: Engine, customer: Customer, aws: str, cloud: Cloud, is_there: bool, status: str
+) -> None:
+    cloud.add_zone("example.org")
+    host, port = aws.removeprefix("http://").split(":")
+    with Relay(host, int(port)) as relay, engine.worker(default_actions(), **QUICK):
+        accreditation = make_accreditation(engine, customer.tenant, endpoint=f"http://127.0.0.1:{relay.port}")
+        relay.lose_answers(b"CertificateManager.RequestCertificate")
+        engine.owner.execute("UPDATE job_type SET max_attempts = 1 WHERE name = 'provision_ssl_create'")
+        assert (
+            engine.ended(ask_for_certificate(engine, customer, accreditation, "example.org"), 60)["status"] == "failed"
+        )
+        assert attention(engine, "uncertain effect")
+        relay.pass_everything()
+        (arn,) = cloud.certificates()
+        if not is_there:
+            cloud.acm.delete_certificate(CertificateArn=arn)
+        assert reconcile(engine, accreditation)[status] == 1
+    effect = engine.row("SELECT status, external_name FROM v_effect WHERE step = 'certificate.request'")
+    assert effect == {"status": status, "external_name": arn if is_there else None}
+    assert attention(engine, "orphan") == (
+        f"{arn} exists outside though its row did not complete" if is_there else None
+    )
+
+
+def test_the_inventory_is_compared_page_by_page(
+    engine: Engine, customer: Customer, aws: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("provision_worker.actions.reconcile.PAGE", 2)
+    accreditation = make_accreditation(engine, customer.tenant)
+    for number in range(5):
+        columns = {"tenant_customer_id": customer.account, "accreditation_id": accreditation}
+        insert(
+            engine,
+            "certificate",
+            id=UUID(int=number),
+            domain_name="x",
+            arn=f"arn:aws:acm:us-east-1:123456789012:certificate/{UUID(int=number)}",
+            **columns,
+        )
+    with engine.worker(default_actions(), aws_endpoint_url=aws, **QUICK):
+        assert reconcile(engine, accreditation)["missing"] == 5
+
+
+def test_the_command_reconcile_compares_all_accreditations(engine: Engine, customer: Customer, aws: str) -> None:
+    make_accreditation(engine, customer.tenant, name="north")
+    make_accreditation(engine, customer.tenant, name="south", endpoint="http://127.0.0.1:9")
+    environment = {
+        "PROVISION_WORKER_DATABASE_URL": engine.database.url_as("provision_worker"),
+        "PROVISION_AWS_ENDPOINT_URL": aws,
+    }
+    result = CliRunner(env=environment).invoke(reconcile_command, [])
+    assert result.exit_code == 0
+    assert {"north", "south"} <= set(result.output.split())
+    assert (
+        "no active accreditation is named east; there are north, south"
+        in CliRunner(env=environment).invoke(reconcile_command, ["east"]).output
+    )
