@@ -11,18 +11,14 @@ COMMENT ON SCHEMA class IS 'Abstract parents and the machinery of provisioning t
 
 CREATE FUNCTION new_id() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE
 -- No SET search_path: it would stop the planner from inlining this expression; it names pg_catalog instead.
-RETURN encode(
-    set_bit(
-        set_bit(
-            overlay(
-                uuid_send(gen_random_uuid())
-                PLACING substring(int8send((extract(EPOCH FROM clock_timestamp()) * 1000)::bigint) FROM 3)
-                FROM 1 FOR 6
-            ), 52, 1
-        ), 53, 1
-    ), 'hex'
+-- The time in 1/4096 ms is 15 hex digits: 12 of milliseconds, then the version, then the fraction (RFC 9562, method 3).
+RETURN (
+    overlay(
+        lpad(to_hex((date_part('epoch', clock_timestamp()) * 1000000)::bigint * 512 / 125), 15, '0')
+        PLACING '7' FROM 13 FOR 0
+    ) || substr(gen_random_uuid()::text, 20)
 )::uuid;
-COMMENT ON FUNCTION new_id() IS 'A new time-ordered UUID (version 7, RFC 9562): rows made together lie together in their indexes.';
+COMMENT ON FUNCTION new_id() IS 'A new UUID ordered by time, to the microsecond (version 7, RFC 9562): rows made together lie together in their indexes, and in the order they were made.';
 
 CREATE FUNCTION engine_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
 RETURN now();

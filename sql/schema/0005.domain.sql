@@ -138,7 +138,7 @@ CREATE TABLE contact (
     deleted_date timestamptz,
     missing_reason text,
     CONSTRAINT contact_pk PRIMARY KEY (id),
-    CONSTRAINT contact_tenant_customer_uk UNIQUE (tenant_customer_id, id)
+    CONSTRAINT contact_tenant_customer_uk UNIQUE (id, tenant_customer_id)
 ) INHERITS (class.audit_trail);
 -- The column that tells most leads, so that no other index looks as good where statistics are old.
 CREATE UNIQUE INDEX contact_reference_uk ON contact (reference, accreditation_id, tenant_customer_id) WHERE deleted_date IS NULL;
@@ -177,7 +177,7 @@ CREATE TABLE host (
     deleted_date timestamptz,
     missing_reason text,
     CONSTRAINT host_pk PRIMARY KEY (id),
-    CONSTRAINT host_tenant_customer_uk UNIQUE (tenant_customer_id, id)
+    CONSTRAINT host_tenant_customer_uk UNIQUE (id, tenant_customer_id)
 ) INHERITS (class.audit_trail);
 CREATE UNIQUE INDEX host_name_uk ON host (name, accreditation_id, tenant_customer_id) WHERE deleted_date IS NULL;
 SELECT class.copy_comments('class.audit_trail', 'host');
@@ -207,7 +207,7 @@ CREATE TABLE domain (
     deleted_date timestamptz,
     missing_reason text,
     CONSTRAINT domain_pk PRIMARY KEY (id),
-    CONSTRAINT domain_tenant_customer_uk UNIQUE (tenant_customer_id, id),
+    CONSTRAINT domain_tenant_customer_uk UNIQUE (id, tenant_customer_id),
     CONSTRAINT domain_accreditation_tld_fk FOREIGN KEY (accreditation_tld_id) REFERENCES accreditation_tld (id)
 ) INHERITS (class.audit_trail);
 CREATE UNIQUE INDEX domain_name_uk ON domain (name) WHERE deleted_date IS NULL;

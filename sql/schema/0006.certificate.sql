@@ -16,7 +16,7 @@ CREATE TABLE certificate (
     revoked_date timestamptz,
     missing_reason text,
     CONSTRAINT certificate_pk PRIMARY KEY (id),
-    CONSTRAINT certificate_tenant_customer_uk UNIQUE (tenant_customer_id, id),
+    CONSTRAINT certificate_tenant_customer_uk UNIQUE (id, tenant_customer_id),
     CONSTRAINT certificate_arn_uk UNIQUE (arn)
 ) INHERITS (class.audit_trail);
 SELECT class.copy_comments('class.audit_trail', 'certificate');

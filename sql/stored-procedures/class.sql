@@ -184,16 +184,15 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION class.result_assignments(class.provision_kind) IS 'SET clauses that take a kind''s result columns from its job''s result.';
 
-CREATE OR REPLACE FUNCTION class.generate(p_table text, p_function text, p_signature text, p_comment text, p_body text) RETURNS void
+CREATE OR REPLACE FUNCTION class.generate(p_table text, p_function text, p_signature text, p_comment text, p_body text, p_settings text DEFAULT '') RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
-    -- SECURITY DEFINER: a tenant's insert must write jobs, logs and plans that no tenant may write. Generic plans: every
-    -- join here goes along a key, and to plan anew for each call costs more than the call.
-    EXECUTE format('CREATE OR REPLACE FUNCTION %I%s LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS %L',
-        p_table || p_function, p_signature, class.render(p_table, p_body));
+    -- SECURITY DEFINER: a tenant's insert must write jobs, logs and plans that no tenant may write.
+    EXECUTE format('CREATE OR REPLACE FUNCTION %I%s LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp %s AS %L',
+        p_table || p_function, p_signature, p_settings, class.render(p_table, p_body));
     EXECUTE format('COMMENT ON FUNCTION %I%s IS %L', p_table || p_function, split_part(p_signature, ' RETURNS', 1), 'Generated: ' || p_comment);
 END $$;
-COMMENT ON FUNCTION class.generate(text, text, text, text, text) IS 'Creates one generated function of a kind.';
+COMMENT ON FUNCTION class.generate(text, text, text, text, text, text) IS 'Creates one generated function of a kind.';
 
 CREATE OR REPLACE FUNCTION class.generate_row_triggers(p_table text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $outer$

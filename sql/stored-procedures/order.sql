@@ -3,26 +3,29 @@
 -- they wait for has completed (plan_settled). plan_settled → item_settled → order_settled count the endings upwards.
 -- The entry points ask for generic plans, which holds for all they call: to plan anew each time costs more than the work.
 
-CREATE OR REPLACE FUNCTION check_fields(p_where text, p_data jsonb, p_required text[], p_types jsonb) RETURNS void
+CREATE OR REPLACE FUNCTION check_fields(p_where text, p_data jsonb[], p_required text[], p_types jsonb) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
 DECLARE
+    _data jsonb;
     _bad record;
 BEGIN
-    IF jsonb_typeof(p_data) IS DISTINCT FROM 'object' THEN
-        PERFORM refuse('PV400', p_where || ' must be an object', COALESCE(left(p_data::text, 200), 'it is missing'), 'give {' || array_to_string(ARRAY(SELECT jsonb_object_keys(p_types)), ', ') || '}');
+    SELECT d INTO _data FROM unnest(p_data) AS d WHERE jsonb_typeof(d) IS DISTINCT FROM 'object' LIMIT 1;
+    IF FOUND THEN
+        PERFORM refuse('PV400', p_where || ' must be an object', COALESCE(left(_data::text, 200), 'it is missing'), 'give {' || array_to_string(ARRAY(SELECT jsonb_object_keys(p_types)), ', ') || '}');
     END IF;
-    SELECT f.key, f.value INTO _bad FROM jsonb_each(p_data) AS f
-    WHERE NOT p_types ? f.key OR position(jsonb_typeof(f.value) IN p_types ->> f.key) = 0 ORDER BY f.key LIMIT 1;
+    SELECT f.key, f.value INTO _bad FROM unnest(p_data) AS d CROSS JOIN LATERAL jsonb_each(d) AS f
+    WHERE NOT p_types ? f.key OR position(jsonb_typeof(f.value) IN p_types ->> f.key) = 0 LIMIT 1;
     IF FOUND AND NOT p_types ? _bad.key THEN
-        PERFORM refuse('PV400', format('%s has no field %s', p_where, _bad.key), format('%s = %s', _bad.key, left(_bad.value::text, 200)), 'fields are ' || array_to_string(ARRAY(SELECT jsonb_object_keys(p_types)), ', '));
+        PERFORM refuse('PV400', format('%s has no field %s', p_where, left(_bad.key, 100)), format('%s = %s', left(_bad.key, 100), left(_bad.value::text, 200)), 'fields are ' || array_to_string(ARRAY(SELECT jsonb_object_keys(p_types)), ', '));
     ELSIF FOUND THEN
         PERFORM refuse('PV400', format('%s: %s must be %s', p_where, _bad.key, replace(p_types ->> _bad.key, '|', ' or ')), format('%s = %s', _bad.key, left(_bad.value::text, 200)), 'give a value of that type');
     END IF;
-    IF NOT p_data ?& p_required THEN
-        PERFORM refuse('PV400', format('%s: %s is missing', p_where, (SELECT r FROM unnest(p_required) AS r WHERE NOT p_data ? r LIMIT 1)), left(p_data::text, 200), 'required are ' || array_to_string(p_required, ', '));
+    SELECT d INTO _data FROM unnest(p_data) AS d WHERE NOT d ?& p_required LIMIT 1;
+    IF FOUND THEN
+        PERFORM refuse('PV400', format('%s: %s is missing', p_where, (SELECT r FROM unnest(p_required) AS r WHERE NOT _data ? r LIMIT 1)), left(_data::text, 200), 'required are ' || array_to_string(p_required, ', '));
     END IF;
 END $$;
-COMMENT ON FUNCTION check_fields(text, jsonb, text[], jsonb) IS 'Refuses an object with an unknown field, a value of the wrong JSON type ({"field": "string|array"}), or a required field missing.';
+COMMENT ON FUNCTION check_fields(text, jsonb[], text[], jsonb) IS 'Refuses objects with an unknown field, a value of the wrong JSON type ({"field": "string|array"}), or a required field missing.';
 
 -- Accepting ----------------------------------------------------------------------------------------------------------
 
@@ -66,7 +69,7 @@ BEGIN
     IF jsonb_typeof(p_orders) IS DISTINCT FROM 'array' THEN
         PERFORM refuse('PV400', 'orders must be an array', left(p_orders::text, 200), 'give [{"tenant_customer_id": …, "items": […]}, …]');
     END IF;
-    PERFORM check_fields('order', o, '{tenant_customer_id,items}', _types) FROM jsonb_array_elements(p_orders) AS o;
+    PERFORM check_fields('order', ARRAY(SELECT jsonb_array_elements(p_orders)), '{tenant_customer_id,items}', _types);
     PERFORM refuse('PV400', 'an order has at least one item and at most 1000', jsonb_array_length(o -> 'items') || ' items', 'put what is ordered into items')
     FROM jsonb_array_elements(p_orders) AS o WHERE jsonb_array_length(o -> 'items') NOT BETWEEN 1 AND 1000;
     RETURN ARRAY(
@@ -128,8 +131,7 @@ DECLARE
     _items plan_item[];
     _unknown text;
 BEGIN
-    PERFORM check_fields('item', i, '{operation,data}', '{"operation": "string", "data": "object"}')
-    FROM unnest(p_orders) AS o CROSS JOIN jsonb_array_elements(o.items) AS i WHERE o.same_as IS NULL;
+    PERFORM check_fields('item', ARRAY(SELECT jsonb_array_elements(o.items) FROM unnest(p_orders) AS o WHERE o.same_as IS NULL), '{operation,data}', '{"operation": "string", "data": "object"}');
     SELECT COALESCE(array_agg(ROW(new_id(), o.id, o.tenant_customer_id, o.org_id, i ->> 'operation', i -> 'data', n)::plan_item), '{}') INTO _items
     FROM unnest(p_orders) AS o CROSS JOIN jsonb_array_elements(o.items) WITH ORDINALITY AS x (i, n) WHERE o.same_as IS NULL;
     SELECT i.operation INTO _unknown FROM unnest(_items) AS i WHERE NOT EXISTS (SELECT FROM order_operation AS p WHERE p.name = i.operation) LIMIT 1;
@@ -223,16 +225,26 @@ DECLARE
     _status text;
 BEGIN
     SELECT * INTO _operation FROM object_operation WHERE object_type = p_type AND object_key = p_key;
-    IF _operation.plan_id IS NOT NULL THEN
-        -- The share lock makes the step's end wait until the dependency on it is stored.
-        SELECT status INTO _status FROM order_item_plan WHERE id = _operation.plan_id FOR SHARE;
-        IF _status IN ('completed', 'failed', 'cancelled') THEN
-            RETURN NULL;
-        END IF;
+    IF _operation.plan_id IS NULL AND _operation.provision_id IS NOT NULL THEN
+        PERFORM refuse('PV409', format('the %s is just being created', p_type), regexp_replace(p_key, '^.*:', ''), 'order again when it is there');
+    END IF;
+    -- The share lock makes the step's end wait until the dependency on it is stored.
+    SELECT status INTO _status FROM order_item_plan WHERE id = _operation.plan_id FOR SHARE;
+    IF _status IN ('completed', 'failed', 'cancelled') THEN
+        RETURN NULL;
     END IF;
     RETURN _operation;
 END $$;
-COMMENT ON FUNCTION object_awaited(text, text) IS 'The operation on an object that is still open, with its step locked against ending; NULL: none.';
+COMMENT ON FUNCTION object_awaited(text, text) IS 'The operation on an object that is still open, with its step locked against ending; NULL: none. One without a step cannot be waited for and is refused.';
+
+CREATE OR REPLACE FUNCTION object_join(p_type text, p_key text, p_step plan_step, p_tenant_customer uuid) RETURNS boolean
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    INSERT INTO object_operation (object_type, object_key, provision_id, plan_id, tenant_customer_id)
+    VALUES (p_type, p_key, p_step.provision_id, p_step.id, p_tenant_customer) ON CONFLICT DO NOTHING;
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION object_join(text, text, plan_step, uuid) IS 'Tries to make a step the one active operation on an object; false: another is, or was until now.';
 
 -- Steps --------------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ DECLARE
     _step plan_step;
 BEGIN
     FOREACH _item IN ARRAY p_items LOOP
-        PERFORM check_fields('ssl.create', _item.data, '{domain_name}', '{"domain_name": "string", "alternative_names": "array", "accreditation": "string"}');
+        PERFORM check_fields('ssl.create', ARRAY[_item.data], '{domain_name}', '{"domain_name": "string", "alternative_names": "array", "accreditation": "string"}');
         PERFORM certificate_check_names(ARRAY[_item.data ->> 'domain_name']);
         _accreditation := accreditation_for(_item.tenant_customer_id, _item.data ->> 'accreditation', '{aws,manual}');
         _step := ROW(new_id(), _item.id, 'certificate ' || (_item.data ->> 'domain_name'), 'provision_ssl', new_id(),

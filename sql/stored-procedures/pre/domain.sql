@@ -1,43 +1,44 @@
 -- From what was ordered to plan steps, and from an accepted row to what its job needs to know.
 
-CREATE OR REPLACE FUNCTION contact_fields(p_where text, p_data jsonb, p_required text[]) RETURNS void
+CREATE OR REPLACE FUNCTION contact_fields(p_where text, p_data jsonb[], p_required text[]) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM check_fields(p_where, p_data, p_required, '{"reference": "string", "accreditation": "string", "name": "string", "organization": "string", "street": "array",
         "city": "string", "state": "string", "postal_code": "string", "country_code": "string", "phone": "string", "fax": "string", "email": "string"}');
-    PERFORM contact_check_reference(p_data ->> 'reference');
+    PERFORM contact_check_reference(d ->> 'reference') FROM unnest(p_data) AS d WHERE length(d ->> 'reference') NOT BETWEEN 1 AND 255;
 END $$;
-COMMENT ON FUNCTION contact_fields(text, jsonb, text[]) IS 'Checks the shape of a contact in an order.';
+COMMENT ON FUNCTION contact_fields(text, jsonb[], text[]) IS 'Checks the shape of contacts in orders.';
 
-CREATE OR REPLACE FUNCTION contact_data(p_data jsonb, p_accreditation uuid) RETURNS jsonb
+CREATE OR REPLACE FUNCTION contact_digest(p_data jsonb) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
-DECLARE
-    _details constant jsonb := p_data - '{reference,accreditation}'::text[];
 BEGIN
-    RETURN _details || jsonb_build_object('accreditation_id', p_accreditation,
-        'reference', COALESCE(p_data ->> 'reference', 'sha256-' || substr(encode(sha256(convert_to(_details::text, 'UTF8')), 'hex'), 1, 24)));
+    RETURN 'sha256-' || substr(encode(sha256(convert_to((p_data - '{reference,accreditation}'::text[])::text, 'UTF8')), 'hex'), 1, 24);
 END $$;
-COMMENT ON FUNCTION contact_data(jsonb, uuid) IS 'Columns of the provision row for a contact in an order; the same details without a reference get the same reference.';
+COMMENT ON FUNCTION contact_digest(jsonb) IS 'The reference of a contact that was given none: the same details have the same.';
 
 CREATE OR REPLACE FUNCTION contact_create_plan(p_items plan_item[]) RETURNS SETOF plan_step
 LANGUAGE plpgsql SET search_path = public, pg_temp SET enable_nestloop = off SET jit = off AS $$
 -- No nested loops, as in order_store.
 DECLARE
     _steps plan_step[];
-    _claims object_operation[];
+    _taken text;
 BEGIN
-    PERFORM contact_fields('contact.create', i.data, '{name,street,city,country_code,email}') FROM unnest(p_items) AS i;
+    PERFORM contact_fields('contact.create', ARRAY(SELECT data FROM unnest(p_items)), '{name,street,city,country_code,email}');
     _steps := ARRAY(
-        SELECT ROW(new_id(), i.id, 'contact ' || (c ->> 'reference'), 'provision_contact', new_id(), c, '{}')::plan_step
-        FROM (SELECT x.tenant_customer_id, x.name, accreditation_for(x.tenant_customer_id, x.name, '{epp,manual}') AS accreditation_id
+        SELECT ROW(new_id(), i.id, 'contact ' || r.reference, 'provision_contact', new_id(), i.data - 'accreditation' || jsonb_build_object('accreditation_id', a.id, 'reference', r.reference), '{}')::plan_step
+        FROM (SELECT x.tenant_customer_id, x.name, accreditation_for(x.tenant_customer_id, x.name, '{epp,manual}') AS id
             FROM (SELECT DISTINCT tenant_customer_id, data ->> 'accreditation' AS name FROM unnest(p_items)) AS x) AS a
         JOIN unnest(p_items) AS i ON i.tenant_customer_id = a.tenant_customer_id AND i.data ->> 'accreditation' IS NOT DISTINCT FROM a.name
-        CROSS JOIN LATERAL contact_data(i.data, a.accreditation_id) AS c);
-    PERFORM contact_check_new(i.tenant_customer_id, (s.data ->> 'accreditation_id')::uuid, s.data ->> 'reference') FROM unnest(_steps) AS s JOIN unnest(p_items) AS i ON i.id = s.item_id;
-    _claims := ARRAY(
-        SELECT ROW('contact', object_key(i.tenant_customer_id, (s.data ->> 'accreditation_id')::uuid, s.data ->> 'reference'), s.provision_id, s.id, i.tenant_customer_id, engine_now())::object_operation
-        FROM unnest(_steps) AS s JOIN unnest(p_items) AS i ON i.id = s.item_id);
-    PERFORM object_claim(_claims);
+        CROSS JOIN LATERAL (SELECT COALESCE(i.data ->> 'reference', contact_digest(i.data)) AS reference) AS r);
+    PERFORM object_claim(ARRAY(
+        SELECT ROW('contact', concat_ws(':', i.tenant_customer_id, s.data ->> 'accreditation_id', s.data ->> 'reference'), s.provision_id, s.id, i.tenant_customer_id, engine_now())::object_operation
+        FROM unnest(_steps) AS s JOIN unnest(p_items) AS i ON i.id = s.item_id));
+    -- After the claim: whoever had it before may just have completed.
+    SELECT s.data ->> 'reference' INTO _taken FROM unnest(_steps) AS s JOIN unnest(p_items) AS i ON i.id = s.item_id
+    WHERE contact_live(i.tenant_customer_id, (s.data ->> 'accreditation_id')::uuid, s.data ->> 'reference') IS NOT NULL LIMIT 1;
+    IF FOUND THEN
+        PERFORM refuse('PV409', 'the contact exists', 'reference ' || _taken, 'use it by its reference, or take another one');
+    END IF;
     RETURN QUERY SELECT * FROM unnest(_steps);
 END $$;
 COMMENT ON FUNCTION contact_create_plan(plan_item[]) IS 'contact.create: one step, the contact.';
@@ -50,97 +51,93 @@ DECLARE
     _step plan_step;
 BEGIN
     FOREACH _item IN ARRAY p_items LOOP
-        PERFORM check_fields('host.create', _item.data, '{name}', '{"name": "string", "addresses": "array", "accreditation": "string"}');
+        PERFORM check_fields('host.create', ARRAY[_item.data], '{name}', '{"name": "string", "addresses": "array", "accreditation": "string"}');
+        PERFORM domain_check_name(_item.data ->> 'name');
         _accreditation := accreditation_for(_item.tenant_customer_id, _item.data ->> 'accreditation', '{epp,manual}');
+        _step := host_step(_item.id, _accreditation, _item.data - 'accreditation');
+        PERFORM object_claim('host', object_key(_item.tenant_customer_id, _accreditation, _item.data ->> 'name'), _step.provision_id, _step.id, _item.tenant_customer_id);
         PERFORM host_check_new(_item.tenant_customer_id, _accreditation, _item.data ->> 'name');
-        RETURN NEXT host_step(_item, _accreditation, _item.data);
+        RETURN NEXT _step;
     END LOOP;
 END $$;
 COMMENT ON FUNCTION host_create_plan(plan_item[]) IS 'host.create: one step, the host.';
 
-CREATE OR REPLACE FUNCTION host_step(p_item plan_item, p_accreditation uuid, p_data jsonb) RETURNS plan_step
+CREATE OR REPLACE FUNCTION host_step(p_item uuid, p_accreditation uuid, p_data jsonb) RETURNS plan_step
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
-DECLARE
-    _step plan_step;
 BEGIN
-    PERFORM domain_check_name(p_data ->> 'name');
-    _step := ROW(new_id(), p_item.id, 'host ' || (p_data ->> 'name'), 'provision_host', new_id(), (p_data - 'accreditation') || jsonb_build_object('accreditation_id', p_accreditation), '{}')::plan_step;
-    PERFORM object_claim('host', object_key(p_item.tenant_customer_id, p_accreditation, p_data ->> 'name'), _step.provision_id, _step.id, p_item.tenant_customer_id);
-    RETURN _step;
+    RETURN ROW(new_id(), p_item, 'host ' || (p_data ->> 'name'), 'provision_host', new_id(), p_data || jsonb_build_object('accreditation_id', p_accreditation), '{}')::plan_step;
 END $$;
-COMMENT ON FUNCTION host_step(plan_item, uuid, jsonb) IS 'The step that makes a host known.';
+COMMENT ON FUNCTION host_step(uuid, uuid, jsonb) IS 'The step that makes a host known.';
 
-CREATE OR REPLACE FUNCTION contact_step(p_item plan_item, p_data jsonb) RETURNS plan_step
+CREATE OR REPLACE FUNCTION contact_step(p_item uuid, p_accreditation uuid, p_reference text, p_data jsonb) RETURNS plan_step
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
-DECLARE
-    _step plan_step := ROW(new_id(), p_item.id, 'contact ' || (p_data ->> 'reference'), 'provision_contact', new_id(), p_data, '{}')::plan_step;
 BEGIN
-    PERFORM object_claim('contact', object_key(p_item.tenant_customer_id, (p_data ->> 'accreditation_id')::uuid, p_data ->> 'reference'), _step.provision_id, _step.id, p_item.tenant_customer_id);
-    RETURN _step;
+    RETURN ROW(new_id(), p_item, 'contact ' || p_reference, 'provision_contact', new_id(), p_data || jsonb_build_object('accreditation_id', p_accreditation, 'reference', p_reference), '{}')::plan_step;
 END $$;
-COMMENT ON FUNCTION contact_step(plan_item, jsonb) IS 'The step that creates a contact.';
+COMMENT ON FUNCTION contact_step(uuid, uuid, text, jsonb) IS 'The step that creates a contact.';
 
 -- A domain and its parts ---------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION domain_part(p_type text, p_key text, p_live text, p_step plan_step, p_item plan_item) RETURNS domain_part
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _part domain_part;
+    _operation object_operation;
+    _accreditation constant uuid := split_part(p_key, ':', 2);
+BEGIN
+    LOOP
+        _operation := object_awaited(p_type, p_key);
+        IF _operation.plan_id IS NOT NULL THEN
+            RETURN ROW(NULL, _operation.provision_id, _operation.plan_id, NULL)::domain_part;
+        END IF;
+        EXECUTE format('SELECT %I($1, $2, $3)', p_type || '_live') INTO _part.object_id USING p_item.tenant_customer_id, _accreditation, p_live;
+        IF _part.object_id IS NOT NULL THEN
+            RETURN _part;
+        ELSIF p_step.id IS NULL THEN
+            PERFORM refuse('PV404', p_type || ' not found', p_live, 'give its details to have it created');
+        END IF;
+        -- Looked for once more under the claim: whoever had it before may just have completed.
+        EXIT WHEN object_join(p_type, p_key, p_step, p_item.tenant_customer_id);
+    END LOOP;
+    EXECUTE format('SELECT %I($1, $2, $3)', p_type || '_live') INTO _part.object_id USING p_item.tenant_customer_id, _accreditation, p_live;
+    IF _part.object_id IS NOT NULL THEN
+        DELETE FROM object_operation WHERE provision_id = p_step.provision_id;
+        RETURN _part;
+    END IF;
+    RETURN ROW(NULL, p_step.provision_id, p_step.id, p_step)::domain_part;
+END $$;
+COMMENT ON FUNCTION domain_part(text, text, text, plan_step, plan_item) IS 'A contact or host that a domain needs: the live one, the one a step is creating, or else p_step, which then is the one that creates it.';
 
 CREATE OR REPLACE FUNCTION domain_part_contact(p_item plan_item, p_accreditation uuid, p_type text, p_spec jsonb) RETURNS domain_part
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
-    _data jsonb;
-    _part domain_part;
-    _operation object_operation;
+    _is_reference constant boolean := jsonb_typeof(p_spec) = 'object' AND p_spec ? 'reference' AND NOT p_spec ? 'name';
+    _reference text;
+    _step plan_step;
 BEGIN
-    PERFORM contact_fields('contact ' || p_type, p_spec, CASE WHEN p_spec - 'reference' = '{}' THEN '{reference}' ELSE '{name,street,city,country_code,email}'::text[] END);
-    _data := contact_data(p_spec, p_accreditation);
-    _operation := object_awaited('contact', object_key(p_item.tenant_customer_id, p_accreditation, _data ->> 'reference'));
-    IF _operation.plan_id IS NOT NULL THEN
-        _part.object_id := _operation.provision_id;
-        _part.awaited := _operation.plan_id;
-    ELSIF _operation.provision_id IS NOT NULL THEN
-        PERFORM refuse('PV409', 'the contact is just being created', _data ->> 'reference', 'order again when it is there');
-    ELSE
-        SELECT id INTO _part.object_id FROM contact
-        WHERE tenant_customer_id = p_item.tenant_customer_id AND accreditation_id = p_accreditation AND reference = _data ->> 'reference' AND deleted_date IS NULL;
-        IF NOT FOUND AND p_spec - 'reference' = '{}' THEN
-            PERFORM refuse('PV404', 'contact not found', _data ->> 'reference', 'give its details to have it created');
-        ELSIF NOT FOUND THEN
-            _part.step := contact_step(p_item, _data);
-            _part.object_id := (_part.step).provision_id;
-            _part.awaited := (_part.step).id;
-        END IF;
+    PERFORM contact_fields('contact ' || p_type, ARRAY[p_spec], CASE WHEN _is_reference THEN '{reference}' ELSE '{name,street,city,country_code,email}'::text[] END);
+    _reference := COALESCE(p_spec ->> 'reference', contact_digest(p_spec));
+    IF NOT _is_reference THEN
+        _step := contact_step(p_item.id, p_accreditation, _reference, p_spec - 'accreditation');
     END IF;
-    RETURN _part;
+    RETURN domain_part('contact', object_key(p_item.tenant_customer_id, p_accreditation, _reference), _reference, _step, p_item);
 END $$;
-COMMENT ON FUNCTION domain_part_contact(plan_item, uuid, text, jsonb) IS 'A contact of a domain to be: the live one of that reference, the one that is being created, or a step that creates it.';
+COMMENT ON FUNCTION domain_part_contact(plan_item, uuid, text, jsonb) IS 'A contact of a domain to be, given by its reference or with its details.';
 
 CREATE OR REPLACE FUNCTION domain_part_host(p_item plan_item, p_accreditation uuid, p_spec jsonb) RETURNS domain_part
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _spec constant jsonb := CASE WHEN jsonb_typeof(p_spec) = 'string' THEN jsonb_build_object('name', p_spec) ELSE p_spec END;
-    _part domain_part;
-    _operation object_operation;
+    _name constant text := _spec ->> 'name';
 BEGIN
-    PERFORM check_fields('host', _spec, '{name}', '{"name": "string", "addresses": "array"}');
-    IF _spec ->> 'name' = p_item.data ->> 'name' OR _spec ->> 'name' LIKE '%.' || (p_item.data ->> 'name') THEN
-        PERFORM refuse('PV422', 'a name server under the name itself cannot come before it', _spec ->> 'name', 'register the name with other name servers, then add this one');
+    PERFORM check_fields('host', ARRAY[_spec], '{name}', '{"name": "string", "addresses": "array"}');
+    PERFORM domain_check_name(_name);
+    IF p_item.data ->> 'name' = ANY (domain_suffixes(_name)) THEN
+        PERFORM refuse('PV422', 'a name server under the name itself cannot come before it', _name, 'register the name with other name servers, then add this one');
     END IF;
-    _operation := object_awaited('host', object_key(p_item.tenant_customer_id, p_accreditation, _spec ->> 'name'));
-    IF _operation.plan_id IS NOT NULL THEN
-        _part.object_id := _operation.provision_id;
-        _part.awaited := _operation.plan_id;
-    ELSIF _operation.provision_id IS NOT NULL THEN
-        PERFORM refuse('PV409', 'the host is just being created', _spec ->> 'name', 'order again when it is there');
-    ELSE
-        SELECT id INTO _part.object_id FROM host
-        WHERE tenant_customer_id = p_item.tenant_customer_id AND accreditation_id = p_accreditation AND name = _spec ->> 'name' AND deleted_date IS NULL;
-        IF NOT FOUND THEN
-            _part.step := host_step(p_item, p_accreditation, _spec);
-            _part.object_id := (_part.step).provision_id;
-            _part.awaited := (_part.step).id;
-        END IF;
-    END IF;
-    RETURN _part;
+    RETURN domain_part('host', object_key(p_item.tenant_customer_id, p_accreditation, _name), _name, host_step(p_item.id, p_accreditation, _spec), p_item);
 END $$;
-COMMENT ON FUNCTION domain_part_host(plan_item, uuid, jsonb) IS 'A name server of a domain to be: the live one, the one that is being created, or a step that makes it known.';
+COMMENT ON FUNCTION domain_part_host(plan_item, uuid, jsonb) IS 'A name server of a domain to be, given by its name or with its glue.';
 
 CREATE OR REPLACE FUNCTION domain_parts(p_item plan_item, p_accreditation uuid) RETURNS SETOF domain_part
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -173,7 +170,7 @@ BEGIN
         PERFORM refuse('PV422', 'the period is not allowed', (p_data ->> 'period') || ' years', 'allowed are ' || (p_settings ->> 'registration_periods'));
     END IF;
     PERFORM domain_check_create(p_data ->> 'name', COALESCE((p_data ->> 'period')::int, 1), p_settings);
-    PERFORM check_fields('contacts', p_data -> 'contacts', '{}', '{"registrant": "object", "admin": "object|array", "tech": "object|array", "billing": "object|array"}');
+    PERFORM check_fields('contacts', ARRAY[p_data -> 'contacts'], '{}', '{"registrant": "object", "admin": "object|array", "tech": "object|array", "billing": "object|array"}');
     PERFORM domain_check_parts(ARRAY(SELECT key FROM jsonb_each(p_data -> 'contacts') WHERE value <> '[]'), jsonb_array_length(p_data -> 'hosts'), p_settings);
 END $$;
 COMMENT ON FUNCTION domain_check_item(jsonb, jsonb) IS 'Refuses at once what the row would be refused for later.';
@@ -188,7 +185,7 @@ DECLARE
     _parts domain_part[];
 BEGIN
     FOREACH _item IN ARRAY p_items LOOP
-        PERFORM check_fields('domain.create', _item.data, '{name,contacts,hosts}', '{"name": "string", "period": "number", "accreditation": "string", "contacts": "object", "hosts": "array"}');
+        PERFORM check_fields('domain.create', ARRAY[_item.data], '{name,contacts,hosts}', '{"name": "string", "period": "number", "accreditation": "string", "contacts": "object", "hosts": "array"}');
         PERFORM domain_check_name(_item.data ->> 'name');
         _zone := domain_zone(_item.tenant_customer_id, _item.data ->> 'name', _item.data ->> 'accreditation');
         _settings := tld_settings(_zone.id);

@@ -66,8 +66,10 @@ BEGIN
     END CASE;
     IF p_row.order_item_plan_ids = '{}' THEN
         PERFORM contact_check_reference(p_row.reference);
-        PERFORM contact_check_new(p_row.tenant_customer_id, p_row.accreditation_id, p_row.reference);
         PERFORM object_claim('contact', object_key(p_row.tenant_customer_id, p_row.accreditation_id, p_row.reference), p_row.id, NULL, p_row.tenant_customer_id);
+        IF contact_live(p_row.tenant_customer_id, p_row.accreditation_id, p_row.reference) IS NOT NULL THEN
+            PERFORM refuse('PV409', 'the contact exists', 'reference ' || p_row.reference, 'use it by its reference, or take another one');
+        END IF;
     END IF;
     RETURN p_row;
 END $$;
@@ -82,14 +84,12 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION contact_check_reference(text) IS 'Refuses an empty or overlong reference.';
 
-CREATE OR REPLACE FUNCTION contact_check_new(p_tenant_customer uuid, p_accreditation uuid, p_reference text) RETURNS void
+CREATE OR REPLACE FUNCTION contact_live(p_tenant_customer uuid, p_accreditation uuid, p_reference text) RETURNS uuid
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
-    IF EXISTS (SELECT FROM contact WHERE tenant_customer_id = p_tenant_customer AND accreditation_id = p_accreditation AND reference = p_reference AND deleted_date IS NULL) THEN
-        PERFORM refuse('PV409', 'the contact exists', 'reference ' || p_reference, 'use it by its reference, or take another one');
-    END IF;
+    RETURN (SELECT id FROM contact WHERE tenant_customer_id = p_tenant_customer AND accreditation_id = p_accreditation AND reference = p_reference AND deleted_date IS NULL);
 END $$;
-COMMENT ON FUNCTION contact_check_new(uuid, uuid, text) IS 'Refuses a contact whose reference is taken.';
+COMMENT ON FUNCTION contact_live(uuid, uuid, text) IS 'The live contact of that reference; NULL: none.';
 
 -- Hosts --------------------------------------------------------------------------------------------------------------
 
@@ -98,8 +98,8 @@ LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM host_check(p_row.tenant_customer_id, p_row.accreditation_id, p_row.name, p_row.addresses);
     IF p_row.order_item_plan_ids = '{}' THEN
-        PERFORM host_check_new(p_row.tenant_customer_id, p_row.accreditation_id, p_row.name);
         PERFORM object_claim('host', object_key(p_row.tenant_customer_id, p_row.accreditation_id, p_row.name), p_row.id, NULL, p_row.tenant_customer_id);
+        PERFORM host_check_new(p_row.tenant_customer_id, p_row.accreditation_id, p_row.name);
     END IF;
     RETURN p_row;
 END $$;
@@ -128,10 +128,17 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION host_check(uuid, uuid, text, inet[]) IS 'Glue rules: addresses inside the registry''s zones and only there, under a domain of the same customer (RFC 5732).';
 
+CREATE OR REPLACE FUNCTION host_live(p_tenant_customer uuid, p_accreditation uuid, p_name text) RETURNS uuid
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (SELECT id FROM host WHERE tenant_customer_id = p_tenant_customer AND accreditation_id = p_accreditation AND name = p_name AND deleted_date IS NULL);
+END $$;
+COMMENT ON FUNCTION host_live(uuid, uuid, text) IS 'The live host of that name; NULL: none.';
+
 CREATE OR REPLACE FUNCTION host_check_new(p_tenant_customer uuid, p_accreditation uuid, p_name text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
-    IF EXISTS (SELECT FROM host WHERE tenant_customer_id = p_tenant_customer AND accreditation_id = p_accreditation AND name = p_name AND deleted_date IS NULL) THEN
+    IF host_live(p_tenant_customer, p_accreditation, p_name) IS NOT NULL THEN
         PERFORM refuse('PV409', 'the host exists', p_name, 'use it by its name');
     END IF;
 END $$;
@@ -217,11 +224,11 @@ BEGIN
         p_row.accreditation_tld_id := (domain_zone(p_row.tenant_customer_id, p_row.name, NULL, p_row.accreditation_id)).id;
         p_row.settings := tld_settings(p_row.accreditation_tld_id);
     END IF;
+    PERFORM object_claim('domain', p_row.name, p_row.id, NULL, p_row.tenant_customer_id);
     PERFORM domain_check_create(p_row.name, p_row.registration_period, p_row.settings);
     IF p_row.pw !~ (p_row.settings ->> 'auth_info_pattern') THEN
         PERFORM refuse('PV422', 'the auth info does not suit the zone', 'pw is not shown', 'it must match ' || (p_row.settings ->> 'auth_info_pattern') || '; leave it out to have one made');
     END IF;
-    PERFORM object_claim('domain', p_row.name, p_row.id, NULL, p_row.tenant_customer_id);
     IF p_row.is_complete THEN
         PERFORM domain_check_parts(
             ARRAY(SELECT type FROM provision_domain_contact WHERE provision_domain_id = p_row.id),
