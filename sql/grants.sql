@@ -35,6 +35,9 @@ GRANT EXECUTE ON FUNCTION order_submit(uuid, jsonb, text, jsonb), order_submit_m
     TO provision_api, provision_integration, provision_operator;
 GRANT EXECUTE ON FUNCTION api_key_caller(bytea) TO provision_api;
 GRANT SELECT ON "order", order_item TO provision_api;
+-- /readyz compares the migrations of the database with those of its release.
+GRANT USAGE ON SCHEMA migration TO provision_api;
+GRANT SELECT ON migration.checksum TO provision_api;
 
 -- Other systems insert what they want, and the engine's columns stay the engine's.
 GRANT INSERT (id, accreditation_id, tenant_customer_id, org_id, reference, handle, name, organization, street, city, state, postal_code, country_code, phone, fax, email, pw) ON provision_contact TO provision_integration;
