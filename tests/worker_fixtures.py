@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from moto.server import ThreadedMotoServer
 from provision_worker.actions import Action, Actions
 from provision_worker.job import Outcome, completed
 from provision_worker.loop import Worker
+from provision_worker.simulator import Policy, RegistrySimulator
 from provision_worker.task import Task
 from psycopg import sql
 from psycopg.rows import dict_row
@@ -138,6 +140,10 @@ class Engine:
         row = self.owner.cursor(row_factory=dict_row).execute(query, parameters).fetchone()
         assert row, query
         return row
+
+    def rows(self, query: LiteralString, *parameters: object) -> list[dict[str, Any]]:
+        """All rows, by column."""
+        return self.owner.cursor(row_factory=dict_row).execute(query, parameters).fetchall()
 
     def submit(
         self,
@@ -265,6 +271,123 @@ def make_contact(engine: Engine, customer: Customer, accreditation: UUID, refere
     )
     job: UUID = engine.value("SELECT job_id FROM provision_contact WHERE id = %s", row)
     return job
+
+
+# A registry
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A customer who sells names of the zone `example`, which a registry runs over TLS."""
+
+    engine: Engine
+    registry: RegistrySimulator
+    customer: Customer
+    accreditation: UUID
+
+    def order(self, *items: tuple[str, dict[str, Any]]) -> UUID:
+        """A new order of (operation, data) pairs."""
+        documents = [{"operation": operation, "data": data} for operation, data in items]
+        order: UUID = self.engine.value("SELECT order_submit(%s, %s)", self.customer.account, Jsonb(documents))
+        return order
+
+    def order_domain(self, name: str, **changes: Any) -> UUID:
+        """A new order of a domain with two new contacts and two new hosts."""
+        hosts = [{"name": f"ns{number}.{name}.net"} for number in (1, 2)]
+        contacts = {
+            "registrant": person("jane", name),
+            "admin": person("joe", name),
+            "tech": {"reference": f"joe of {name}"},
+        }
+        return self.order(("domain.create", {"name": name, "contacts": contacts, "hosts": hosts} | changes))
+
+    def ended(self, order: UUID, patience: float = PATIENCE_SECONDS) -> str:
+        """The status of the order, once it has ended."""
+        query = 'SELECT finished_date IS NOT NULL FROM "order" WHERE id = %s'
+        eventually(lambda: self.engine.value(query, order), f"order {order}", patience)
+        status: str = self.engine.value("SELECT status FROM v_order WHERE id = %s", order)
+        return status
+
+    def job(self, table: str) -> dict[str, Any]:
+        """The last job for a row of the table."""
+        return self.engine.row("SELECT * FROM v_job WHERE reference_table = %s ORDER BY id DESC LIMIT 1", table)
+
+    def creations(self) -> Counter[tuple[str, str]]:
+        """What the registry has created, and how often."""
+        return Counter((entry.object, entry.name) for entry in self.registry.ledger.entries("create", executed=True))
+
+
+def person(first_name: str, of: str) -> dict[str, Any]:
+    """A contact as an order has it."""
+    return {
+        "reference": f"{first_name} of {of}",
+        "name": f"{first_name.capitalize()} Doe",
+        "street": ["1 Main Street"],
+        "city": "Springfield",
+        "country_code": "US",
+        "email": f"{first_name}@example.net",
+    }
+
+
+ZONE_SETTINGS: dict[str, Any] = {
+    "order_types": ["create"],
+    "registration_periods": [1, 2],
+    "renewal_periods": [1],
+    "transfer_periods": [1],
+    "maximum_lifetime": 10,
+    "name_length_minimum": 1,
+    "name_length_maximum": 63,
+    "host_count_minimum": 2,
+    "host_count_maximum": 13,
+    "host_model": "objects",
+    "host_ipv6_allowed": True,
+    "contact_types_required": ["registrant", "admin", "tech"],
+    "auth_info_pattern": "^.{8,}$",
+    "dnssec_count_maximum": 4,
+    "grace_hours_add": 120,
+    "grace_hours_renew": 120,
+    "grace_hours_transfer": 120,
+    "grace_hours_redemption": 720,
+    "grace_hours_pending_delete": 120,
+    "restore_report_required": False,
+}
+
+
+@pytest.fixture
+def registry() -> Iterator[RegistrySimulator]:
+    """A registry with the registrars `us` and `them`."""
+    registrars = {"us": REGISTRY_PASSWORD, "them": "battery staple"}
+    with RegistrySimulator(registrars, Policy(zones=("example",))) as registry:
+        yield registry
+
+
+@pytest.fixture
+def shop(engine: Engine, registry: RegistrySimulator, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """One customer, one accreditation, one zone."""
+    monkeypatch.setenv("REGISTRY_PASSWORD", REGISTRY_PASSWORD)
+    customer = make_customer(engine)
+    accreditation = make_registry_accreditation(engine, customer.tenant, registry)
+    zone = insert(engine, "tld", name="example")
+    insert(engine, "accreditation_tld", accreditation_id=accreditation, tld_id=zone)
+    engine.owner.cursor().executemany(
+        "INSERT INTO tld_setting (tld_id, name, value) VALUES (%s, %s, %s)",
+        [(zone, name, Jsonb(value)) for name, value in ZONE_SETTINGS.items()],
+    )
+    return Shop(engine, registry, customer, accreditation)
+
+
+def make_registry_accreditation(engine: Engine, tenant: UUID, registry: RegistrySimulator, **values: Any) -> UUID:
+    """The right of `us` to use the registry."""
+    settings = {"ca_file": str(registry.ca_file)} | values.pop("settings", {})
+    known = {
+        "name": "registry",
+        "provider": "epp",
+        "registrar_id": "us",
+        "endpoint": f"127.0.0.1:{registry.port}",
+        "secret_ref": "env:REGISTRY_PASSWORD",
+        "settings": settings,
+    }
+    return make_accreditation(engine, tenant, **(known | values))
 
 
 # AWS

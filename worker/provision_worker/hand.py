@@ -41,9 +41,9 @@ class Done:
             type=self.job.type,
             outcome=self.outcome.kind,
             message=self.outcome.message,
-            job=self.job.job_id,
+            job=str(self.job.job_id),
             claim_no=self.job.claim_no,
-            row=self.job.reference_id,
+            row=str(self.job.reference_id),
             seconds=round(self.seconds, 4),
         )
 
