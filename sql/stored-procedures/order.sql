@@ -150,7 +150,7 @@ DECLARE
     _steps plan_step[] := '{}';
 BEGIN
     FOR _part IN
-        SELECT p.plan_function, array_agg(i) AS items FROM unnest(p_items) AS i JOIN order_operation AS p ON p.name = i.operation GROUP BY 1 ORDER BY 1
+        SELECT p.plan_function, array_agg(i ORDER BY i.id) AS items FROM unnest(p_items) AS i JOIN order_operation AS p ON p.name = i.operation GROUP BY 1 ORDER BY 1
     LOOP
         EXECUTE format('SELECT array_agg(s) FROM %I($1) AS s', _part.plan_function) INTO _more USING _part.items;
         _steps := _steps || _more;
@@ -359,7 +359,7 @@ DECLARE
     _part record;
 BEGIN
     FOR _part IN
-        SELECT b.id, format('%s %s%s', b.name, b.status, ': ' || b.reason) AS reason,
+        SELECT b.id, CASE b.status WHEN 'failed' THEN format('%s failed%s', b.name, ': ' || b.reason) ELSE b.reason END AS reason,
             ARRAY(SELECT d.plan_id FROM order_item_plan_dependency AS d WHERE d.depends_on_id = b.id)
             || ARRAY(SELECT s.id FROM order_item_plan AS s WHERE s.order_item_id = b.order_item_id AND s.id <> b.id AND s.finished_date IS NULL) AS others
         FROM order_item_plan AS b WHERE b.id = ANY (p_broken) ORDER BY b.id
@@ -369,7 +369,7 @@ BEGIN
         END IF;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION plan_break(uuid[]) IS 'Cancels what depends on broken steps, and the steps of the same item that have not begun, since the item cannot complete any more.';
+COMMENT ON FUNCTION plan_break(uuid[]) IS 'Cancels what depends on broken steps, and the steps of the same item that have not begun, since the item cannot complete any more. The reason is the first cause, however long the chain.';
 
 -- Items and orders ---------------------------------------------------------------------------------------------------
 

@@ -146,11 +146,12 @@ DECLARE
     _part domain_part;
 BEGIN
     FOR _spec IN
-        SELECT t.key AS type, c, NOT c ? 'name' AS is_reference FROM jsonb_each(p_item.data -> 'contacts') AS t
+        SELECT t.key AS type, 'contact' AS kind, c, NOT c ? 'name' AS is_reference, COALESCE(c ->> 'reference', c::text) AS name FROM jsonb_each(p_item.data -> 'contacts') AS t
         CROSS JOIN LATERAL jsonb_array_elements(CASE WHEN jsonb_typeof(t.value) = 'array' THEN t.value ELSE jsonb_build_array(t.value) END) AS c
-        UNION ALL SELECT NULL, h, false FROM jsonb_array_elements(p_item.data -> 'hosts') AS h
-        -- Details first: a mere reference may mean a contact described elsewhere in the same order.
-        ORDER BY is_reference
+        UNION ALL SELECT NULL, 'host', h, false, COALESCE(h ->> 'name', h #>> '{}') FROM jsonb_array_elements(p_item.data -> 'hosts') AS h
+        -- Details first: a mere reference may mean a contact described elsewhere in the same item. Then by name, so that two
+        -- orders with the same parts claim them in the same order.
+        ORDER BY is_reference, kind, name
     LOOP
         IF _spec.type IS NULL THEN
             _part := domain_part_host(p_item, p_accreditation, _spec.c);
@@ -171,7 +172,8 @@ BEGIN
     END IF;
     PERFORM domain_check_create(p_data ->> 'name', COALESCE((p_data ->> 'period')::int, 1), p_settings);
     PERFORM check_fields('contacts', ARRAY[p_data -> 'contacts'], '{}', '{"registrant": "object", "admin": "object|array", "tech": "object|array", "billing": "object|array"}');
-    PERFORM domain_check_parts(ARRAY(SELECT key FROM jsonb_each(p_data -> 'contacts') WHERE value <> '[]'), jsonb_array_length(p_data -> 'hosts'), p_settings);
+    PERFORM domain_check_parts(ARRAY(SELECT key FROM jsonb_each(p_data -> 'contacts') WHERE value <> '[]'),
+        (SELECT count(DISTINCT COALESCE(h ->> 'name', h::text))::int FROM jsonb_array_elements(p_data -> 'hosts') AS h), p_settings);
 END $$;
 COMMENT ON FUNCTION domain_check_item(jsonb, jsonb) IS 'Refuses at once what the row would be refused for later.';
 
