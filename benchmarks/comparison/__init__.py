@@ -1,0 +1,1 @@
+"""The comparison of the engine with its peers: the rounds, and what their figures say."""
