@@ -177,10 +177,8 @@ def read_greeting(root: Element) -> Greeting:
     )
 
 
-def read_answer(root: Element, command: Command[T]) -> Result[T]:
-    """The result of `command` in a message; raises what `errors` has for a code that is neither done nor pending."""
-    response = xml.need(root, "epp:response")
-    head = read_head(response, command.verb)
+def read_data(response: Element, head: Result[None], command: Command[T]) -> Result[T]:
+    """The whole result of `command`; raises what `errors` has for a code that is neither done nor pending."""
     raise_for(str(command), head)
     data = command.parse(response)
     return Result(head.code, head.outcome, head.message, head.reasons, head.cl_trid, head.sv_trid, head.queue, data)
@@ -210,11 +208,13 @@ def _code(result: Element) -> int:
 
 
 def _reasons(result: Element) -> list[str]:
-    """The texts of `value` and `extValue`: the rejected element's text, and the registry's reason for it."""
-    parts = xml.find_all(result, "epp:value") + xml.find_all(result, "epp:extValue")
-    for part in parts:
-        xml.redact_element(part)
-    return [text for part in parts if (text := " ".join("".join(map(str, part.itertext())).split()))]
+    """What a registry says beyond the message: the reason of each `extValue`, else the value it rejects, masked."""
+    details = xml.find_all(result, "epp:value") + xml.find_all(result, "epp:extValue")
+    for detail in details:
+        xml.redact_element(detail)
+    reasons = [xml.find(detail, "epp:reason") for detail in details]
+    told = [detail if reason is None else reason for detail, reason in zip(details, reasons, strict=True)]
+    return [text for element in told if (text := " ".join("".join(map(str, element.itertext())).split()))]
 
 
 def _queue(response: Element) -> Queue | None:

@@ -125,11 +125,12 @@ class Session:
         started = self._clock()
         root = self._exchange(protocol.command_frame(command.body, command.extension, cl_trid), cl_trid, str(command))
         try:
-            head = protocol.read_head(xml.need(root, "epp:response"), command.verb)
+            response = xml.need(root, "epp:response")
+            head = protocol.read_head(response, command.verb)
             # 25xx announce that the registry hangs up; to 2002 it may have come by forgetting our login.
             self.usable = head.code < 2500 and head.code != 2002
             self._log_answer(command, cl_trid, head, self._clock() - started)
-            return protocol.read_answer(root, command)
+            return protocol.read_data(response, head, command)
         except xml.XmlError as error:
             raise self._lost(str(command), cl_trid, error) from error
 
