@@ -237,6 +237,9 @@ COMMENT ON FUNCTION class.generate_row_triggers(text) IS 'Generates what happens
 
 CREATE OR REPLACE FUNCTION class.generate_statement_triggers(p_table text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $outer$
+DECLARE
+    -- Plans made once and along keys, whatever was in the tables when they were made. It holds for all these call.
+    _plans constant text := 'SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off';
 BEGIN
     PERFORM class.generate(p_table, '_after_insert', '() RETURNS trigger', 'checks and logs the rows of a statement and makes their jobs.', $$
         DECLARE
@@ -265,7 +268,7 @@ BEGIN
                 PERFORM {table}_submit(_ids);
             END IF;
             RETURN NULL;
-        END $$);
+        END $$, _plans);
     PERFORM class.generate(p_table, '_after_update', '() RETURNS trigger', 'logs transitions and takes final rows home.', $$
         DECLARE
             _opened uuid[];
@@ -295,7 +298,7 @@ BEGIN
             UPDATE order_item_plan p SET status = {name:n.status_id}, reason = CASE WHEN n.status_id <> {is:completed} THEN n.result_message END, finished_date = n.finished_date
             FROM new_rows n CROSS JOIN unnest(n.order_item_plan_ids) AS x WHERE p.id = x AND n.status_id IN ({finals});
             RETURN NULL;
-        END $$);
+        END $$, _plans);
     PERFORM class.replace_trigger(p_table || '_after_insert_tg', p_table, 'AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', p_table || '_after_insert()');
     PERFORM class.replace_trigger(p_table || '_after_update_tg', p_table, 'AFTER UPDATE ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', p_table || '_after_update()');
 END $outer$;

@@ -131,7 +131,7 @@ COMMENT ON FUNCTION job_lane_room(uuid) IS 'How many more jobs of a lane may run
 CREATE OR REPLACE FUNCTION job_claim(p_worker uuid, p_types text[], p_limit int)
 RETURNS TABLE (job_id uuid, claim_no bigint, type text, accreditation_id uuid, reference_table text, reference_id uuid,
     data jsonb, state jsonb, attempts int, max_attempts int, parent_id uuid, traceparent text)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 -- SECURITY DEFINER: queue and leases are written only through here.
 #variable_conflict use_column
 DECLARE
@@ -186,7 +186,7 @@ COMMENT ON FUNCTION job_children(uuid) IS 'The child jobs of a job and what came
 -- Results ------------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION job_record(p_worker uuid, p_results jsonb) RETURNS SETOF uuid
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 -- SECURITY DEFINER: jobs and leases are written only through here.
 DECLARE
     _refused uuid[];
@@ -313,7 +313,7 @@ SELECT class.replace_trigger('job_settled_tg', 'job', 'AFTER UPDATE ON {table} R
 -- The sweeper --------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION engine_sweep(p_worker uuid) RETURNS jsonb
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 -- SECURITY DEFINER: it keeps house in tables no worker may write.
 DECLARE
     _lost int;
@@ -505,7 +505,7 @@ COMMENT ON FUNCTION effect_fence(uuid, bigint) IS 'Refuses (PVF01) unless the cl
 
 CREATE OR REPLACE FUNCTION effect_begin(p_job uuid, p_claim_no bigint, p_step text, p_parameters jsonb)
 RETURNS TABLE (token uuid, status text, result jsonb, attempt int)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 -- SECURITY DEFINER: effects are written only through these functions.
 #variable_conflict use_column
 BEGIN
@@ -520,7 +520,7 @@ END $$;
 COMMENT ON FUNCTION effect_begin(uuid, bigint, text, jsonb) IS 'Commits the intent of a call to the outside and returns its token, or its result if it was made already; attempt above 1: an earlier call may have arrived.';
 
 CREATE OR REPLACE FUNCTION effect_finish(p_job uuid, p_claim_no bigint, p_step text, p_external_name text, p_result jsonb) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 -- SECURITY DEFINER: effects are written only through these functions.
 BEGIN
     PERFORM effect_fence(p_job, p_claim_no);

@@ -1,7 +1,8 @@
 -- Orders: order_submit() takes one, order_submit_many() a set of them. The items' plan functions say which steps there
 -- are; steps that wait for nothing become rows of provisioning tables at once (plan_start), the others when the last step
 -- they wait for has completed (plan_settled). plan_settled → item_settled → order_settled count the endings upwards.
--- The entry points ask for generic plans, which holds for all they call: to plan anew each time costs more than the work.
+-- The entry points ask for plans made once and along keys, which holds for all they call: to plan anew each time costs more
+-- than the work, and a plan made while the tables were empty must not read them from end to end later.
 
 CREATE OR REPLACE FUNCTION check_fields(p_where text, p_data jsonb[], p_required text[], p_types jsonb) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
@@ -30,7 +31,7 @@ COMMENT ON FUNCTION check_fields(text, jsonb[], text[], jsonb) IS 'Refuses objec
 -- Accepting ----------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION order_submit(p_tenant_customer uuid, p_items jsonb, p_idempotency_key text DEFAULT NULL, p_options jsonb DEFAULT '{}') RETURNS uuid
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 -- SECURITY DEFINER: orders are written only through here.
 BEGIN
     IF jsonb_typeof(p_options) IS DISTINCT FROM 'object' OR p_options ?| '{tenant_customer_id,items,idempotency_key}' THEN
@@ -42,7 +43,7 @@ END $$;
 COMMENT ON FUNCTION order_submit(uuid, jsonb, text, jsonb) IS 'Takes one order: items [{"operation": "domain.create", "data": {…}}, …]; options org_id, external_reference, metadata, traceparent, priority. The same key and request again is the same order. Returns its id.';
 
 CREATE OR REPLACE FUNCTION order_submit_many(p_orders jsonb) RETURNS SETOF uuid
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 -- SECURITY DEFINER: orders are written only through here.
 DECLARE
     _orders order_request[];
@@ -445,7 +446,7 @@ END $$;
 COMMENT ON FUNCTION order_for_caller(uuid) IS 'An order of the caller''s; another''s answers as one that does not exist.';
 
 CREATE OR REPLACE FUNCTION order_cancel(p_order uuid, p_reason text DEFAULT NULL) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 -- SECURITY DEFINER: orders are written only through here.
 DECLARE
     _order "order" := order_for_caller(p_order);
@@ -459,7 +460,7 @@ END $$;
 COMMENT ON FUNCTION order_cancel(uuid, text) IS 'Cancels what has not begun of an order; what runs goes on, what succeeded stays. Returns the order''s status then.';
 
 CREATE OR REPLACE FUNCTION order_item_approve(p_item uuid) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 -- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
 DECLARE
     _order uuid;
