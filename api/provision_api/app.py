@@ -14,7 +14,7 @@ from provision.settings import Settings
 from provision_api import health, openapi, order
 from provision_api.database import Database
 from provision_api.envelope import Envelope
-from provision_api.limit import Limits
+from provision_api.limit import BODY_SECONDS, Limits
 from provision_api.metrics import Metrics
 from provision_api.problem import Problem
 from provision_api.state import State
@@ -23,16 +23,23 @@ from provision_api.state import State
 POOL_SECONDS = 5.0
 
 
-def make_app(settings: Settings) -> Starlette:
+def make_app(
+    settings: Settings, *, body_seconds: float = BODY_SECONDS, pool_seconds: float = POOL_SECONDS
+) -> Starlette:
     """The ASGI application; its pool opens and closes with its lifespan."""
-    pool = async_pool(role_url(settings, "api"), "provision api", size=settings.api_pool_size, timeout=POOL_SECONDS)
+    pool = async_pool(role_url(settings, "api"), "provision api", size=settings.api_pool_size, timeout=pool_seconds)
     metrics = Metrics()
     metrics.watch(pool)
     app = Starlette(
         routes=[*order.routes, *health.routes, *openapi.routes],
         middleware=[
             Middleware(Envelope, metrics=metrics),
-            Middleware(Limits, body_bytes=settings.body_limit_bytes, seconds=settings.request_timeout_seconds),
+            Middleware(
+                Limits,
+                body_bytes=settings.body_limit_bytes,
+                body_seconds=body_seconds,
+                seconds=settings.request_timeout_seconds,
+            ),
         ],
         exception_handlers={HTTPException: _not_found},
         lifespan=_lifespan,

@@ -18,7 +18,7 @@ _DEADLINE = "provision.deadline"
 class Limits:
     """Stops requests that are too large or take too long; raises `Problem`, so it belongs inside of what renders it."""
 
-    def __init__(self, app: ASGIApp, *, body_bytes: int, seconds: float, body_seconds: float = BODY_SECONDS) -> None:
+    def __init__(self, app: ASGIApp, *, body_bytes: int, body_seconds: float, seconds: float) -> None:
         self.app = app
         self.body_bytes = body_bytes
         self.seconds = seconds

@@ -177,12 +177,13 @@ def _problem(status: int) -> dict[str, Any]:
 def _page() -> tuple[str, str]:
     """The page, and a content security policy that lets nothing run but its own script and style."""
     page = files("provision_api").joinpath("docs.html").read_text(encoding="utf-8")
-    script, style = (_digest(page, tag) for tag in ("script", "style"))
+    script, style = (digest(page, tag) for tag in ("script", "style"))
     policy = f"default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; img-src data:"
     return page, f"{policy}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
-def _digest(page: str, tag: str) -> str:
+def digest(page: str, tag: str) -> str:
+    """The source expression of a content security policy for the inline script or style of a page."""
     text = page.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 

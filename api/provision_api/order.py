@@ -97,7 +97,6 @@ class OrderSummary(BaseModel):
     created_date: datetime
     finished_date: datetime | None
     external_reference: str | None
-    metadata: dict[str, Any] | None
     org_id: UUID | None
 
 
