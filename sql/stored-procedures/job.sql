@@ -14,6 +14,13 @@ BEGIN
     INSERT INTO job_queue (lane, priority, start_date, job_id, type)
     SELECT COALESCE(j.accreditation_id, _lane), j.priority, j.start_date, j.id, j.type
     FROM job AS j WHERE j.id = ANY (p_jobs) AND j.status = 'submitted' AND j.held_at IS NULL;
+    -- A job that waited before may lie below its lane's mark, where no claim looks. Nobody waits for a lane: one that is
+    -- being claimed from is left to the sweeper.
+    UPDATE job_lane SET mark_date = '-infinity', mark_id = _lane WHERE ctid = ANY (ARRAY(
+        SELECT l.ctid FROM job_lane AS l
+        WHERE l.mark_date > '-infinity' AND EXISTS (
+            SELECT FROM job_queue AS q WHERE q.job_id = ANY (p_jobs) AND q.lane = l.lane AND q.priority = l.priority AND (q.start_date, q.job_id) <= (l.mark_date, l.mark_id))
+        FOR UPDATE SKIP LOCKED));
     PERFORM job_wake();
 END $$;
 COMMENT ON FUNCTION job_enqueue(uuid[]) IS 'Makes jobs claimable.';
@@ -147,6 +154,7 @@ BEGIN
         WHERE EXISTS (
             SELECT FROM job_queue AS q WHERE q.lane = l.lane AND q.priority = l.priority
                 AND (q.start_date, q.job_id) > (l.mark_date, l.mark_id) AND q.start_date <= engine_now() AND q.type = ANY (p_types))
+            AND job_lane_room(l.lane) > 0
         ORDER BY l.priority, l.claimed_date LIMIT p_limit FOR UPDATE OF l SKIP LOCKED
     LOOP
         EXIT WHEN cardinality(_claims) >= p_limit;
@@ -200,7 +208,7 @@ BEGIN
             UPDATE job AS j SET status = h.outcome, result = h.result, result_message = h.message, claim_no = h.claim_no, finished_date = engine_now()
             FROM held AS h WHERE j.id = h.job_id AND h.outcome IN ('completed', 'failed') RETURNING j.id)
     SELECT (SELECT array_agg(job_id) FROM r WHERE NOT EXISTS (SELECT FROM held AS h WHERE h.job_id = r.job_id)),
-        (SELECT array_agg(job_id) FROM held WHERE outcome NOT IN ('completed', 'failed'))
+        (SELECT array_agg(job_id) FROM held WHERE (outcome IN ('completed', 'failed')) IS NOT TRUE)
     INTO _refused, _open;
     IF _open IS NOT NULL THEN
         PERFORM job_put_off(p_results, _open);
@@ -216,8 +224,8 @@ DECLARE
     _spent uuid[];
     _pending uuid[];
 BEGIN
-    SELECT x ->> 'outcome' INTO _unknown FROM jsonb_array_elements(p_results) AS x
-    WHERE x ->> 'outcome' NOT IN ('completed', 'failed', 'retry', 'again', 'pending', 'hand_back', 'children') LIMIT 1;
+    SELECT COALESCE(x ->> 'outcome', 'none given') INTO _unknown FROM jsonb_array_elements(p_results) AS x
+    WHERE (x ->> 'outcome' IN ('completed', 'failed', 'retry', 'again', 'pending', 'hand_back', 'children')) IS NOT TRUE LIMIT 1;
     IF FOUND THEN
         PERFORM refuse('PV400', 'unknown outcome', _unknown, 'completed, failed, retry, again, pending, hand_back or children');
     END IF;
@@ -389,11 +397,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION job_for_update(uuid) IS 'Locks a job that has not ended.';
 
+CREATE OR REPLACE FUNCTION job_log(p_job job, p_what text, p_reason text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    INSERT INTO audit_trail_log (table_name, row_id, tenant_customer_id, org_id, operation, reason)
+    VALUES ('job', p_job.id, p_job.tenant_customer_id, p_job.org_id, 'change', concat_ws(': ', p_what || ' by hand', p_reason));
+END $$;
+COMMENT ON FUNCTION job_log(job, text, text) IS 'Notes in the audit trail that a person intervened.';
+
 CREATE OR REPLACE FUNCTION job_dequeue(p_jobs uuid[]) RETURNS uuid[]
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _jobs uuid[];
 BEGIN
+    -- Always before the rows of the jobs are locked, so that an operator and a cancelled order meet them in one order.
     WITH gone AS (DELETE FROM job_queue WHERE job_id = ANY (p_jobs) RETURNING job_id)
     SELECT COALESCE(array_agg(job_id), '{}') INTO _jobs FROM gone;
     RETURN _jobs;
@@ -404,12 +421,14 @@ CREATE OR REPLACE FUNCTION job_hold(p_job uuid) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
 DECLARE
-    _job job := job_for_update(p_job);
+    _waited constant boolean := cardinality(job_dequeue(ARRAY[p_job])) > 0;
+    _job constant job := job_for_update(p_job);
 BEGIN
-    IF _job.held_at IS NULL AND cardinality(job_dequeue(ARRAY[p_job])) = 0 THEN
+    IF _job.held_at IS NULL AND NOT _waited THEN
         PERFORM refuse('PV409', 'the job cannot be held now', p_job::text, 'a worker has it, or it waits for its child jobs; try again');
     END IF;
     UPDATE job SET held_at = COALESCE(held_at, engine_now()) WHERE id = p_job;
+    PERFORM job_log(_job, 'held');
     RETURN 'held';
 END $$;
 COMMENT ON FUNCTION job_hold(uuid) IS 'Holds a waiting job back until job_release().';
@@ -427,6 +446,7 @@ BEGIN
     END IF;
     UPDATE job SET held_at = NULL WHERE id = p_job;
     PERFORM job_enqueue(ARRAY[p_job]);
+    PERFORM job_log(_job, 'released');
     RETURN 'submitted';
 END $$;
 COMMENT ON FUNCTION job_release(uuid) IS 'Lets a held job go.';
@@ -435,13 +455,15 @@ CREATE OR REPLACE FUNCTION job_retry(p_job uuid) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
 DECLARE
-    _job job := job_for_update(p_job);
+    _waited constant boolean := cardinality(job_dequeue(ARRAY[p_job])) > 0;
+    _job constant job := job_for_update(p_job);
 BEGIN
-    IF cardinality(job_dequeue(ARRAY[p_job])) = 0 THEN
+    IF NOT _waited THEN
         PERFORM refuse('PV409', 'the job is not waiting', p_job::text, CASE WHEN _job.held_at IS NULL THEN 'a worker has it, or it waits for its child jobs' ELSE 'SELECT job_release(id)' END);
     END IF;
     UPDATE job SET start_date = engine_now(), attempts = 0 WHERE id = p_job;
     PERFORM job_enqueue(ARRAY[p_job]);
+    PERFORM job_log(_job, 'retried');
     RETURN 'submitted';
 END $$;
 COMMENT ON FUNCTION job_retry(uuid) IS 'Has a waiting job tried now, with all its attempts before it again.';
@@ -466,12 +488,14 @@ CREATE OR REPLACE FUNCTION job_cancel(p_job uuid, p_reason text DEFAULT NULL) RE
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
 DECLARE
-    _job job := job_for_update(p_job);
+    _waited constant boolean := cardinality(job_dequeue(ARRAY[p_job])) > 0;
+    _job constant job := job_for_update(p_job);
 BEGIN
-    IF _job.held_at IS NULL AND cardinality(job_dequeue(ARRAY[p_job])) = 0 THEN
+    IF _job.held_at IS NULL AND NOT _waited THEN
         PERFORM refuse('PV409', 'the job is being executed', p_job::text, 'wait for its result, or cancel its child jobs');
     END IF;
     UPDATE job SET status = 'cancelled', finished_date = engine_now(), result_message = COALESCE(p_reason, 'cancelled by ' || caller_name()) WHERE id = p_job;
+    PERFORM job_log(_job, 'cancelled', p_reason);
     RETURN 'cancelled';
 END $$;
 COMMENT ON FUNCTION job_cancel(uuid, text) IS 'Cancels a job that no worker holds; its provision row, plan step, item and order follow.';
@@ -486,6 +510,7 @@ BEGIN
         PERFORM refuse('PV409', 'the job is not held', p_job::text, 'workers do it; SELECT job_hold(id) first to do it by hand');
     END IF;
     UPDATE job SET status = 'completed', finished_date = engine_now(), result = p_result, result_message = COALESCE(p_message, 'done by ' || caller_name()) WHERE id = p_job;
+    PERFORM job_log(_job, 'completed', p_message);
     RETURN 'completed';
 END $$;
 COMMENT ON FUNCTION job_complete(uuid, jsonb, text) IS 'Says that a held job was done by hand, with what came of it (roid, dates …).';

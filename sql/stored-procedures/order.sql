@@ -466,11 +466,18 @@ DECLARE
     _order uuid;
     _ready uuid[];
 BEGIN
+    -- Steps before their item, as everywhere.
+    PERFORM FROM order_item_plan WHERE order_item_id = p_item ORDER BY id FOR UPDATE;
     UPDATE order_item SET status = 'processing' WHERE id = p_item AND status = 'waiting' RETURNING order_id INTO _order;
     IF NOT FOUND THEN
         PERFORM refuse('PV409', 'the item does not wait for an approval', p_item::text, 'SELECT * FROM v_order_item WHERE status = ''waiting''');
     END IF;
-    UPDATE "order" SET status = 'processing' WHERE id = _order AND status = 'created';
+    WITH approved AS (
+        SELECT 'order_item' AS table_name, id, tenant_customer_id, org_id, 'waiting' AS was FROM order_item WHERE id = p_item),
+        begun AS (
+            UPDATE "order" SET status = 'processing' WHERE id = _order AND status = 'created' RETURNING 'order', id, tenant_customer_id, org_id, 'created')
+    INSERT INTO audit_trail_log (table_name, row_id, tenant_customer_id, org_id, operation, from_state, to_state, reason)
+    SELECT a.table_name, a.id, a.tenant_customer_id, a.org_id, 'transition', a.was, 'processing', 'approved' FROM (TABLE approved UNION ALL TABLE begun) AS a;
     WITH begun AS (
         UPDATE order_item_plan SET status = CASE WHEN open_count = 0 THEN 'processing' ELSE 'waiting' END, processing_date = CASE WHEN open_count = 0 THEN engine_now() END
         WHERE order_item_id = p_item AND status = 'new' RETURNING id, status)
@@ -488,6 +495,8 @@ BEGIN
         PERFORM refuse('PV409', 'the item does not wait for an approval', p_item::text, 'SELECT * FROM v_order_item WHERE status = ''waiting''');
     END IF;
     PERFORM plan_stop(ARRAY(SELECT id FROM order_item_plan WHERE order_item_id = p_item), p_reason);
+    INSERT INTO audit_trail_log (table_name, row_id, tenant_customer_id, org_id, operation, from_state, to_state, reason)
+    SELECT 'order_item', id, tenant_customer_id, org_id, 'transition', 'waiting', status, reason FROM order_item WHERE id = p_item;
     RETURN 'cancelled';
 END $$;
 COMMENT ON FUNCTION order_item_reject(uuid, text) IS 'Rejects an item that waits for an approval.';

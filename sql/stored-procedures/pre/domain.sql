@@ -173,7 +173,7 @@ BEGIN
     PERFORM domain_check_create(p_data ->> 'name', COALESCE((p_data ->> 'period')::int, 1), p_settings);
     PERFORM check_fields('contacts', ARRAY[p_data -> 'contacts'], '{}', '{"registrant": "object", "admin": "object|array", "tech": "object|array", "billing": "object|array"}');
     PERFORM domain_check_parts(ARRAY(SELECT key FROM jsonb_each(p_data -> 'contacts') WHERE value <> '[]'),
-        (SELECT count(DISTINCT COALESCE(h ->> 'name', h::text))::int FROM jsonb_array_elements(p_data -> 'hosts') AS h), p_settings);
+        (SELECT count(DISTINCT COALESCE(h ->> 'name', h #>> '{}'))::int FROM jsonb_array_elements(p_data -> 'hosts') AS h), p_settings);
 END $$;
 COMMENT ON FUNCTION domain_check_item(jsonb, jsonb) IS 'Refuses at once what the row would be refused for later.';
 
