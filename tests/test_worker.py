@@ -263,6 +263,17 @@ def test_a_stopping_worker_finishes_what_runs_and_claims_no_more(engine: Engine)
     assert engine.value("SELECT count(*) FROM v_worker") == 0
 
 
+def test_a_stopping_worker_lets_others_be_woken(engine: Engine) -> None:
+    gate = Gate()
+    with engine.worker(threaded(gate.complete), worker_poll_seconds=600) as worker:
+        engine.submit()
+        eventually(lambda: gate.entered == 1)
+        eventually(engine.someone_sleeps)
+        worker.stop()
+        eventually(lambda: not engine.someone_sleeps())
+        gate.open()
+
+
 def test_a_stopping_worker_hands_back_what_it_has_not_begun(engine: Engine) -> None:
     jobs = [engine.submit() for _ in range(5)]
 

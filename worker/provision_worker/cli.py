@@ -30,6 +30,14 @@ def worker_command(paused: bool, metrics_port: int | None) -> None:
 
     It claims jobs, does what they ask for at registries and clouds, and records what came of it. Start as many as you
     like, on as many machines. SIGTERM or Ctrl-C: finish what runs, hand back the rest, exit; again: exit at once.
+    Secrets are looked up here and nowhere else: set what the accreditations' secret_ref name (env:NAME, file:/path,
+    aws-sm:id) where the worker runs.
+
+    \b
+    Examples:
+      provision worker
+      provision worker --metrics-port 9102     then curl localhost:9102/metrics
+      provision worker --paused                then kill -USR1 PID, when all is well after a restore
     """
     settings = settings_module.load()
     log.configure(settings)
@@ -66,6 +74,11 @@ def reconcile_command(names: tuple[str, ...]) -> None:
 
     Looks for things without rows (effects of unknown fate) and rows without things (the inventory). Changes nothing
     outside; what needs a decision is then in v_attention. Run it after a restore, before the workers are let loose.
+
+    \b
+    Examples:
+      provision reconcile
+      provision reconcile registry-a aws-main
     """
     settings = settings_module.load()
     log.configure(settings)

@@ -10,6 +10,8 @@ from provision.settings import Settings
 
 def configure(settings: Settings) -> None:
     """Sets up the logs of this process, on standard error."""
+    # Its reports of lost connections are on our lines already.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     structlog.configure(
         processors=[

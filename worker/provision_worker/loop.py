@@ -125,7 +125,8 @@ class Worker:
         ]
 
     def _beat(self, store: Store) -> None:
-        if self._id and not store.heartbeat(self._id):
+        worker = self._id
+        if worker and not store.heartbeat(worker) and worker == self._id:
             self._is_swept.set()
             self._waker.wake()
 
