@@ -102,7 +102,7 @@ def _statuses(request: Request, part: str) -> list[str]:
 
 
 def changed_list(have: list[str], added: list[str], removed: list[str], what: str) -> list[str]:
-    """`have` without `removed` and with `added`; 2306 if one to remove is missing or one to add is there already."""
+    """`have` without `removed` and with `added`; 2306 if one to remove is missing or one to add is doubled."""
     missing = [name for name in removed if name not in have]
     if missing:
         raise Refusal(2306, f"no {what} {missing[0]} to remove")
@@ -110,6 +110,8 @@ def changed_list(have: list[str], added: list[str], removed: list[str], what: st
     doubled = [name for name in added if name in kept]
     if doubled:
         raise Refusal(2306, f"{what} {doubled[0]} is there already")
+    if len(set(added)) < len(added):
+        raise Refusal(2306, f"a {what} is named twice")
     return kept + added
 
 

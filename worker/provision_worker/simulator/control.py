@@ -32,6 +32,8 @@ from .faults import Fault
 from .simulator import RegistrySimulator
 
 BODY_LIMIT = 1 << 16
+POLL_SECONDS = 0.02
+"""How long stopping may take."""
 FILTERS = frozenset({"verb", "object", "name", "registrar", "cl_trid", "executed"})
 
 Json = Any
@@ -45,7 +47,9 @@ class ControlServer:
         """Listens at once; port 0 takes a free one."""
         self._simulator = simulator
         self._http = _Http(port, self._answer)
-        self._thread = threading.Thread(target=self._http.serve_forever, name="simulator-control", daemon=True)
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, args=(POLL_SECONDS,), name="simulator-control", daemon=True
+        )
 
     @property
     def url(self) -> str:

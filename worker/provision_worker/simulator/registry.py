@@ -72,9 +72,7 @@ class Registry:
         """Carries a command out; Refusal if the registry will not. With `pending` a transform is answered with 1001."""
         with self.store.lock:
             lifecycle.run(self.store)
-            handler = HANDLERS.get((request.kind, request.verb))
-            if handler is None:
-                raise Refusal(2101, f"{request.verb} is not implemented for {request.kind}")
+            handler = HANDLERS[request.kind, request.verb]
             defer = pending and request.verb in PENDING
             answer = self._defer(request, sv_trid, handler) if defer else handler(self.store, request)
             answer.queue = polling.waiting(self.store, request.registrar) if answer.queue is None else answer.queue

@@ -12,6 +12,8 @@ from .schema import validate
 KINDS = ("contact", "host", "domain")
 OBJECT_VERBS = frozenset({"check", "info", "create", "delete", "update", "renew", "transfer"})
 SESSION_VERBS = frozenset({"login", "logout", "poll"})
+UNMAPPED = frozenset({("contact", "renew"), ("host", "renew"), ("host", "transfer")})
+"""What RFC 5732 and 5733 leave out."""
 
 
 def is_hello(root: Element) -> bool:
@@ -27,8 +29,8 @@ def cl_trid_of(root: Element) -> str | None:
 def take_apart(root: Element, registrar: str | None, services: frozenset[str]) -> Request:
     """The request in a message of a session that `registrar` (None: nobody yet) has opened for `services`.
 
-    Raises Refusal: 2000 for an unknown command, 2001 for a shape no schema allows, 2002 before the login, 2103 and
-    2307 for extensions and objects that the login did not ask for.
+    Raises Refusal: 2000 for an unknown command, 2001 for a shape no schema allows, 2002 before the login, 2101 for
+    what a mapping does not have, 2103 and 2307 for extensions and objects that the login did not ask for.
     """
     element = _verb_element(root)
     verb = name_of(element).partition(":")[2]
@@ -68,6 +70,8 @@ def _payload(element: Element, verb: str, services: frozenset[str]) -> Element:
     # Before the login the session has no services; that refusal is 2002, and comes later.
     if kind not in KINDS or (services and NS[kind] not in services):
         raise Refusal(2307, "the object is not offered here or was not asked for at login")
+    if (kind, verb) in UNMAPPED:
+        raise Refusal(2101, f"{verb} is not implemented for {kind}")
     if local != verb:
         raise Refusal(2001, f"{verb} cannot hold {kind}:{local}")
     return payload
