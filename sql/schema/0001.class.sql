@@ -204,7 +204,7 @@ CREATE TABLE class.provision (
     status_id uuid NOT NULL DEFAULT tc_id_from_name('provision_status', 'pending'),
     previous_status_id uuid,
     roid text,
-    job_id uuid,
+    job_id uuid DEFAULT new_id(),
     order_item_plan_ids uuid[] NOT NULL DEFAULT '{}',
     result_message text,
     result_data jsonb,
@@ -224,7 +224,7 @@ COMMENT ON COLUMN class.provision.provisioned_date IS 'When the thing came into 
 COMMENT ON COLUMN class.provision.status_id IS 'How far it is (provision_status).';
 COMMENT ON COLUMN class.provision.previous_status_id IS 'The status before the last update; noted by the guard.';
 COMMENT ON COLUMN class.provision.roid IS 'Registry object id (RFC 5730), or the provider''s name for the thing.';
-COMMENT ON COLUMN class.provision.job_id IS 'The job that does it.';
+COMMENT ON COLUMN class.provision.job_id IS 'The job that does it; the id is there before the job is.';
 COMMENT ON COLUMN class.provision.order_item_plan_ids IS 'The plan steps its outcome flows back to; empty for a row inserted without an order.';
 COMMENT ON COLUMN class.provision.result_message IS 'Why it ended as it did, in the provider''s words.';
 COMMENT ON COLUMN class.provision.result_data IS 'What the provider answered.';
@@ -302,6 +302,10 @@ BEGIN
     EXECUTE format('ALTER TABLE %I ADD CONSTRAINT %I FOREIGN KEY (tenant_customer_id, org_id) REFERENCES org (tenant_customer_id, id)', p_table, p_table || '_org_fk');
     EXECUTE format('ALTER TABLE %I ADD CONSTRAINT %I FOREIGN KEY (accreditation_id) REFERENCES accreditation (id)', p_table, p_table || '_accreditation_fk');
     EXECUTE format('ALTER TABLE %I ADD CONSTRAINT %I CHECK (status_id IN (%s))', p_table, p_table || '_status_ck', _statuses);
+    -- Rows without a gate are for their job at once.
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = quote_ident(p_table)::regclass AND attname = 'is_complete') THEN
+        EXECUTE format('ALTER TABLE %I ALTER status_id SET DEFAULT tc_id_from_name(''provision_status'', ''processing''), ALTER processing_date SET DEFAULT engine_now()', p_table);
+    END IF;
     -- Rows change soon after they are inserted, and no index holds a column that changes: updates stay on their page.
     EXECUTE format('ALTER TABLE %I SET (fillfactor = 50)', p_table);
     PERFORM class.tenant_policy(quote_ident(p_table)::regclass);

@@ -278,10 +278,9 @@ CREATE TABLE provision_contact (
     country_code text NOT NULL,
     phone text,
     fax text,
-    email text NOT NULL,
-    pw text DEFAULT tc_gen_password(16)
+    email text NOT NULL
 ) INHERITS (class.audit_trail, class.provision);
-SELECT class.adopt_provision('provision_contact', job_type => 'provision_contact_create', providers => '{epp,manual}', secret_columns => '{pw}');
+SELECT class.adopt_provision('provision_contact', job_type => 'provision_contact_create', providers => '{epp,manual}');
 COMMENT ON TABLE provision_contact IS 'Creates a contact at a registry.';
 COMMENT ON COLUMN provision_contact.reference IS 'The customer''s own name for it.';
 COMMENT ON COLUMN provision_contact.handle IS 'Its id at the registry; made from the row''s id if not given.';
@@ -295,7 +294,6 @@ COMMENT ON COLUMN provision_contact.country_code IS 'ISO 3166-1 alpha-2.';
 COMMENT ON COLUMN provision_contact.phone IS 'E.164 as EPP writes it: +49.301234567.';
 COMMENT ON COLUMN provision_contact.fax IS 'As phone.';
 COMMENT ON COLUMN provision_contact.email IS 'E-mail address.';
-COMMENT ON COLUMN provision_contact.pw IS 'Auth info (RFC 5733); NULL once the row is final.';
 
 CREATE TABLE provision_host (
     name fqdn NOT NULL,

@@ -1,8 +1,9 @@
 -- The path of every provisioning table, generated from class.provision_kind so that it is the same for all of them.
 --
--- INSERT: <table>_before_insert validates the row (<table>_validate) and hands it to its job; <table>_after_insert checks
--- the rows of the statement against tenants and plans, logs them, and <table>_submit makes the jobs out of what the pre
--- function <table>_job says. UPDATE: <table>_guard lets only legal transitions pass; <table>_after_update logs them and
+-- INSERT: <table>_validate, a trigger function, refuses a bad row; <table>_after_insert checks the rows of the statement
+-- against tenants and plans, logs them, and <table>_submit makes the jobs out of what the pre function <table>_job says.
+-- UPDATE: <table>_guard refuses illegal transitions (its trigger's condition lets legal ones pass without calling it, since
+-- they come by the thousand and note the previous status themselves); <table>_after_update logs them and
 -- takes final rows home: inventory (<table>_success, <table>_failure), then their plan steps. Two functions are called
 -- from outside the table: <table>_from_plan turns plan steps into rows, <table>_settle brings the outcome of jobs.
 
@@ -132,15 +133,15 @@ BEGIN
         BEGIN
             IF TG_OP = 'INSERT' THEN
                 PERFORM refuse('PV422', '%2$s cannot begin as ' || NEW.status, NEW.id::text, 'state_transition lists where it may begin');
-            ELSIF NOT %3$s THEN
+            ELSIF OLD.status IN (%4$s) OR (OLD.status <> NEW.status AND NOT %3$s) THEN
                 PERFORM refuse('PV422', '%2$s cannot go from ' || OLD.status || ' to ' || NEW.status, OLD.id::text, 'rows in a final state never change; state_transition lists what may follow what');
             END IF;
             NEW.previous_status := OLD.status;
             RETURN NEW;
-        END $body$ $template$, p_machine || '_guard', p_machine, _legal);
+        END $body$ $template$, p_machine || '_guard', p_machine, _legal, _finals);
     EXECUTE format('COMMENT ON FUNCTION %I() IS %L', p_machine || '_guard', 'Generated from state_transition: refuses what is not listed there and notes the previous status.');
     PERFORM class.replace_trigger(p_machine || '_guard_tg', p_machine,
-        format('BEFORE UPDATE ON {table} FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status OR OLD.status IN (%s))', _finals), p_machine || '_guard()');
+        format('BEFORE UPDATE ON {table} FOR EACH ROW WHEN (OLD.status IN (%s) OR (OLD.status <> NEW.status AND (NEW.previous_status IS DISTINCT FROM OLD.status OR NOT %s)))', _finals, _legal), p_machine || '_guard()');
     PERFORM class.replace_trigger(p_machine || '_begin_tg', p_machine,
         format('BEFORE INSERT ON {table} FOR EACH ROW WHEN (NEW.status NOT IN (%s))', _starts), p_machine || '_guard()');
 END $$;
@@ -148,24 +149,32 @@ COMMENT ON FUNCTION class.attach_guard(text) IS 'Generates the guard of a table 
 
 -- The generated path -------------------------------------------------------------------------------------------------
 
+CREATE OR REPLACE FUNCTION class.is_gated(p_table text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM pg_attribute WHERE attrelid = quote_ident(p_table)::regclass AND attname = 'is_complete' AND NOT attisdropped);
+END $$;
+COMMENT ON FUNCTION class.is_gated(text) IS 'Whether rows of a kind wait for is_complete before their job is made.';
+
 CREATE OR REPLACE FUNCTION class.render(p_table text, p_template text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
     _kind class.provision_kind := (SELECT k FROM class.provision_kind AS k WHERE k.table_name = p_table);
-    _gated boolean := EXISTS (SELECT FROM pg_attribute WHERE attrelid = quote_ident(p_table)::regclass AND attname = 'is_complete' AND NOT attisdropped);
     _text text := p_template;
 BEGIN
     -- Lines that begin with {gate} or another condition are there only for kinds that have it.
-    _text := regexp_replace(_text, '^\s*\{gate\}' || CASE WHEN _gated THEN '' ELSE '[^\n]*\n' END, '', 'ng');
+    _text := regexp_replace(_text, '^\s*\{gate\}' || CASE WHEN class.is_gated(p_table) THEN '' ELSE '[^\n]*\n' END, '', 'ng');
     _text := regexp_replace(_text, '^\s*\{success\}' || CASE WHEN _kind.has_success THEN '' ELSE '[^\n]*\n' END, '', 'ng');
     _text := regexp_replace(_text, '^\s*\{failure\}' || CASE WHEN _kind.has_failure THEN '' ELSE '[^\n]*\n' END, '', 'ng');
     _text := regexp_replace(_text, '^\s*\{children\}' || CASE WHEN _kind.has_children THEN '' ELSE '[^\n]*\n' END, '', 'ng');
-    _text := replace(_text, '{complete}', CASE WHEN _gated THEN 'NEW.is_complete' ELSE 'true' END);
     _text := replace(_text, '{legal}', replace(replace(class.transition_check('provision', 'provision_status'), '{old}', 'OLD.status_id'), '{new}', 'NEW.status_id'));
     _text := replace(_text, '{finals}', class.final_states('provision', 'provision_status'));
     _text := replace(_text, '{providers}', quote_literal(_kind.providers));
     _text := replace(_text, '{job_type}', quote_literal(_kind.job_type));
-    _text := replace(_text, '{secrets}', COALESCE((SELECT string_agg(format('NEW.%I := NULL;', c), ' ') FROM unnest(_kind.secret_columns) AS c), ''));
+    _text := replace(_text, '{forget}', COALESCE((SELECT string_agg(format('NEW.%I := NULL;', c), ' ') FROM unnest(_kind.secret_columns) AS c), ''));
+    _text := replace(_text, '{forgotten}', COALESCE((SELECT string_agg(format(', %I = NULL', c), '') FROM unnest(_kind.secret_columns) AS c), ''));
+    _text := replace(_text, '{unforgotten}', format(' OR (NEW.status_id IN (%s) AND (NEW.finished_date IS NULL%s))', class.final_states('provision', 'provision_status'),
+        (SELECT string_agg(format(' OR NEW.%I IS NOT NULL', c), '') FROM unnest(_kind.secret_columns) AS c)));
     _text := replace(_text, '{results}', class.result_assignments(_kind));
     SELECT regexp_replace(_text, '\{name:([A-Za-z_.]+)\}', '(CASE \1 ' || string_agg(format('WHEN %L THEN %L', id, name), ' ') || ' END)', 'g') INTO _text FROM provision_status;
     _text := regexp_replace(_text, '\{is:([a-z_]+)\}', 'tc_id_from_name(''provision_status'', ''\1'')', 'g');
@@ -197,24 +206,12 @@ COMMENT ON FUNCTION class.generate(text, text, text, text, text, text) IS 'Creat
 CREATE OR REPLACE FUNCTION class.generate_row_triggers(p_table text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $outer$
 BEGIN
-    PERFORM class.generate(p_table, '_before_insert', '() RETURNS trigger', 'validates a row and hands it to its job.', $$
-        BEGIN
-            NEW := {table}_validate(NEW);
-            NEW.job_id := new_id();
-            NEW.status_id := {is:pending};
-            IF {complete} THEN
-                NEW.status_id := {is:processing};
-                NEW.processing_date := engine_now();
-            END IF;
-            RETURN NEW;
-        END $$);
-    PERFORM class.generate(p_table, '_guard', '() RETURNS trigger', 'lets only legal transitions pass, keeps final rows as they are, notes the previous status.', $$
+    PERFORM class.generate(p_table, '_guard', '() RETURNS trigger', 'refuses illegal transitions, keeps final rows as they are, opens the gate, notes the previous status.', $$
         BEGIN
             IF OLD.status_id IN ({finals}) THEN
                 PERFORM refuse('PV422', '{table} row is final', OLD.id::text || ' is ' || {name:OLD.status_id}, 'insert a new row');
             END IF;
             {gate}IF NEW.is_complete AND NOT OLD.is_complete THEN
-            {gate}    NEW := {table}_validate(NEW);
             {gate}    NEW.status_id := {is:processing};
             {gate}    NEW.processing_date := engine_now();
             {gate}END IF;
@@ -223,15 +220,19 @@ BEGIN
             END IF;
             IF NEW.status_id IN ({finals}) THEN
                 NEW.finished_date := engine_now();
-                {secrets}
+                {forget}
             END IF;
             NEW.previous_status_id := OLD.status_id;
             NEW.updated_date := engine_now();
             NEW.updated_by := caller_name();
             RETURN NEW;
         END $$);
-    PERFORM class.replace_trigger(p_table || '_before_insert_tg', p_table, 'BEFORE INSERT ON {table} FOR EACH ROW', p_table || '_before_insert()');
-    PERFORM class.replace_trigger(p_table || '_guard_tg', p_table, 'BEFORE UPDATE ON {table} FOR EACH ROW', p_table || '_guard()');
+    PERFORM class.replace_trigger(p_table || '_guard_tg', p_table, class.render(p_table, 'BEFORE UPDATE ON {table} FOR EACH ROW WHEN (OLD.status_id IN ({finals})'
+        ' OR NEW.previous_status_id IS DISTINCT FROM OLD.status_id OR (NEW.status_id <> OLD.status_id AND NOT {legal}){unforgotten})'), p_table || '_guard()');
+    PERFORM class.replace_trigger(p_table || '_validate_tg', p_table, 'BEFORE INSERT ON {table} FOR EACH ROW', p_table || '_validate()');
+    IF class.is_gated(p_table) THEN
+        PERFORM class.replace_trigger(p_table || '_gate_tg', p_table, 'BEFORE UPDATE OF is_complete ON {table} FOR EACH ROW WHEN (NEW.is_complete AND NOT OLD.is_complete)', p_table || '_validate()');
+    END IF;
 END $outer$;
 COMMENT ON FUNCTION class.generate_row_triggers(text) IS 'Generates what happens to each row of a kind before it is stored.';
 
@@ -246,6 +247,10 @@ BEGIN
             _row record;
             _ids uuid[];
         BEGIN
+            SELECT n.id INTO _row FROM new_rows n WHERE n.status_id NOT IN ({is:pending}, {is:processing}) LIMIT 1;
+            IF FOUND THEN
+                PERFORM refuse('PV422', '{table} begins as pending or processing', _row.id::text, 'leave status_id to the engine');
+            END IF;
             SELECT n.id, n.accreditation_id INTO _row
             FROM new_rows n LEFT JOIN tenant_customer c ON c.id = n.tenant_customer_id AND c.is_active
             LEFT JOIN accreditation a ON a.id = n.accreditation_id AND a.tenant_id = c.tenant_id AND a.is_active AND a.provider = ANY ({providers})
@@ -295,7 +300,7 @@ BEGIN
             {failure}    PERFORM {table}_failure(_ended);
             {failure}END IF;
             DELETE FROM object_operation WHERE provision_id = ANY (_completed || _ended);
-            UPDATE order_item_plan p SET status = {name:n.status_id}, reason = CASE WHEN n.status_id <> {is:completed} THEN n.result_message END, finished_date = n.finished_date
+            UPDATE order_item_plan p SET status = {name:n.status_id}, previous_status = p.status, reason = CASE WHEN n.status_id <> {is:completed} THEN n.result_message END, finished_date = n.finished_date
             FROM new_rows n CROSS JOIN unnest(n.order_item_plan_ids) AS x WHERE p.id = x AND n.status_id IN ({finals});
             RETURN NULL;
         END $$, _plans);
@@ -322,13 +327,15 @@ BEGIN
     PERFORM class.generate(p_table, '_settle', '(p_jobs uuid[]) RETURNS void', 'brings the outcome of jobs to their rows.', $$
         BEGIN
             UPDATE {table} p SET status_id = CASE j.status WHEN 'completed' THEN {is:completed} WHEN 'failed' THEN {is:failed} ELSE {is:cancelled} END,
+                previous_status_id = p.status_id, finished_date = j.finished_date, updated_date = j.finished_date, updated_by = caller_name(){forgotten},
                 result_message = j.result_message, result_data = j.result, roid = COALESCE(j.result ->> 'roid', p.roid),
                 provisioned_date = CASE WHEN j.status = 'completed' THEN j.finished_date END, job_attempts = j.attempts, next_attempt_date = NULL{results}
             FROM job j WHERE j.id = ANY (p_jobs) AND p.id = j.reference_id;
         END $$);
     PERFORM class.generate(p_table, '_mirror', '(p_jobs uuid[], p_pending uuid[]) RETURNS void', 'shows on the rows that their jobs look again later, p_pending of them because the other side decides.', $$
         BEGIN
-            UPDATE {table} p SET job_attempts = j.attempts, next_attempt_date = j.start_date, result_message = j.result_message,
+            UPDATE {table} p SET job_attempts = j.attempts, next_attempt_date = j.start_date, result_message = j.result_message, previous_status_id = p.status_id,
+                updated_date = engine_now(), updated_by = caller_name(),
                 status_id = CASE WHEN j.id = ANY (p_pending) THEN {is:pending_action} ELSE p.status_id END
             FROM job j WHERE j.id = ANY (p_jobs) AND p.id = j.reference_id;
         END $$);

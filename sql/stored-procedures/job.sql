@@ -205,7 +205,7 @@ BEGIN
         held AS (
             DELETE FROM job_lease AS l USING r WHERE l.job_id = r.job_id AND l.claim_no = r.claim_no AND l.worker_id = p_worker RETURNING r.*),
         ended AS (
-            UPDATE job AS j SET status = h.outcome, result = h.result, result_message = h.message, claim_no = h.claim_no, finished_date = engine_now()
+            UPDATE job AS j SET status = h.outcome, previous_status = j.status, result = h.result, result_message = h.message, claim_no = h.claim_no, finished_date = engine_now()
             FROM held AS h WHERE j.id = h.job_id AND h.outcome IN ('completed', 'failed') RETURNING j.id)
     SELECT (SELECT array_agg(job_id) FROM r WHERE NOT EXISTS (SELECT FROM held AS h WHERE h.job_id = r.job_id)),
         (SELECT array_agg(job_id) FROM held WHERE (outcome IN ('completed', 'failed')) IS NOT TRUE)

@@ -74,7 +74,7 @@ BEGIN
     PERFORM refuse('PV400', 'an order has at least one item and at most 1000', jsonb_array_length(o -> 'items') || ' items', 'put what is ordered into items')
     FROM jsonb_array_elements(p_orders) AS o WHERE jsonb_array_length(o -> 'items') NOT BETWEEN 1 AND 1000;
     RETURN ARRAY(
-        SELECT ROW(new_id(), NULL, r.tenant_customer_id, r.org_id, r.items, r.idempotency_key, md5((o - 'idempotency_key' - 'traceparent')::text), r.external_reference,
+        SELECT ROW(new_id(), NULL, r.tenant_customer_id, r.org_id, r.items, r.idempotency_key, CASE WHEN r.idempotency_key IS NOT NULL THEN md5((o - 'idempotency_key' - 'traceparent')::text) END, r.external_reference,
             nullif(r.metadata, 'null'), r.traceparent, COALESCE(r.priority, 5))::order_request
         FROM jsonb_array_elements(p_orders) WITH ORDINALITY AS x (o, n)
         CROSS JOIN LATERAL jsonb_to_record(o) AS r (tenant_customer_id uuid, org_id uuid, items jsonb, idempotency_key text, external_reference text, metadata jsonb, traceparent text, priority smallint)
@@ -312,17 +312,21 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     _completed uuid[];
     _broken uuid[];
+    _items uuid[];
+    _statuses text[];
+    _reasons text[];
 BEGIN
-    SELECT array_agg(id) FILTER (WHERE status = 'completed'), array_agg(id) FILTER (WHERE status IN ('failed', 'cancelled'))
-    INTO _completed, _broken FROM new_rows;
+    SELECT array_agg(id) FILTER (WHERE status = 'completed'), array_agg(id) FILTER (WHERE status <> 'completed'),
+        array_agg(order_item_id), array_agg(status), array_agg(CASE status WHEN 'failed' THEN name || ': ' || reason ELSE reason END)
+    INTO _completed, _broken, _items, _statuses, _reasons FROM new_rows WHERE finished_date IS NOT NULL;
     IF _completed IS NOT NULL THEN
         PERFORM plan_release(_completed);
     END IF;
     IF _broken IS NOT NULL THEN
         PERFORM plan_break(_broken);
     END IF;
-    IF _completed IS NOT NULL OR _broken IS NOT NULL THEN
-        PERFORM item_count(_completed || _broken);
+    IF _items IS NOT NULL THEN
+        PERFORM item_count(_items, _statuses, _reasons);
     END IF;
     RETURN NULL;
 END $$;
@@ -374,21 +378,22 @@ COMMENT ON FUNCTION plan_break(uuid[]) IS 'Cancels what depends on broken steps,
 
 -- Items and orders ---------------------------------------------------------------------------------------------------
 
-CREATE OR REPLACE FUNCTION item_count(p_plans uuid[]) RETURNS void
-LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+CREATE OR REPLACE FUNCTION item_count(p_items uuid[], p_statuses text[], p_reasons text[]) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+-- Parents are locked in id order, so that two batches never wait for each other: a nested loop updates them in the order
+-- of the sorted sub-select. The same holds for the orders that item_settled counts from here.
 BEGIN
-    PERFORM FROM order_item WHERE id IN (SELECT order_item_id FROM order_item_plan WHERE id = ANY (p_plans)) ORDER BY id FOR UPDATE;
     UPDATE order_item AS i SET open_count = i.open_count - e.n, failed_count = i.failed_count + e.failed, cancelled_count = i.cancelled_count + e.cancelled,
-        reason = COALESCE(CASE WHEN i.failed_count > 0 THEN i.reason END, e.reason, i.reason, e.cancel_reason),
+        reason = COALESCE(CASE WHEN i.failed_count > 0 THEN i.reason END, e.reason, i.reason, e.cancel_reason), previous_status = i.status,
         status = CASE WHEN i.open_count > e.n THEN i.status WHEN i.failed_count + e.failed > 0 THEN 'failed' WHEN i.cancelled_count + e.cancelled > 0 THEN 'cancelled' ELSE 'completed' END,
         finished_date = CASE WHEN i.open_count = e.n THEN engine_now() END
     FROM (
-        SELECT order_item_id, count(*) AS n, count(*) FILTER (WHERE status = 'failed') AS failed, count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
-            min(name || ': ' || reason) FILTER (WHERE status = 'failed') AS reason, min(reason) FILTER (WHERE status = 'cancelled') AS cancel_reason
-        FROM order_item_plan WHERE id = ANY (p_plans) GROUP BY 1) AS e
-    WHERE i.id = e.order_item_id;
+        SELECT x.item, count(*) AS n, count(*) FILTER (WHERE x.status = 'failed') AS failed, count(*) FILTER (WHERE x.status = 'cancelled') AS cancelled,
+            min(x.reason) FILTER (WHERE x.status = 'failed') AS reason, min(x.reason) FILTER (WHERE x.status = 'cancelled') AS cancel_reason
+        FROM unnest(p_items, p_statuses, p_reasons) AS x (item, status, reason) GROUP BY 1 ORDER BY 1) AS e
+    WHERE i.id = e.item;
 END $$;
-COMMENT ON FUNCTION item_count(uuid[]) IS 'Counts ended steps off at their items and settles items that have no open step left.';
+COMMENT ON FUNCTION item_count(uuid[], text[], text[]) IS 'Counts ended steps off at their items and settles items that have no open step left.';
 
 CREATE OR REPLACE FUNCTION item_settled() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -397,10 +402,9 @@ BEGIN
     IF NOT EXISTS (SELECT FROM new_rows WHERE finished_date IS NOT NULL) THEN
         RETURN NULL;
     END IF;
-    PERFORM FROM "order" WHERE id IN (SELECT order_id FROM new_rows WHERE finished_date IS NOT NULL) ORDER BY id FOR UPDATE;
     UPDATE "order" AS o SET open_count = o.open_count - e.n, completed_count = o.completed_count + e.completed, failed_count = o.failed_count + e.failed,
         cancelled_count = o.cancelled_count + e.cancelled,
-        reason = COALESCE(CASE WHEN o.failed_count > 0 THEN o.reason END, e.reason, o.reason, e.cancel_reason), updated_date = engine_now(), updated_by = caller_name(),
+        reason = COALESCE(CASE WHEN o.failed_count > 0 THEN o.reason END, e.reason, o.reason, e.cancel_reason), updated_date = engine_now(), updated_by = caller_name(), previous_status = o.status,
         status = CASE WHEN o.open_count > e.n THEN o.status
             WHEN o.failed_count + e.failed + o.cancelled_count + e.cancelled = 0 THEN 'completed'
             WHEN o.completed_count + e.completed > 0 THEN 'partially_completed'
@@ -410,7 +414,7 @@ BEGIN
         SELECT n.order_id, count(*) AS n, count(*) FILTER (WHERE n.status = 'completed') AS completed, count(*) FILTER (WHERE n.status = 'failed') AS failed,
             count(*) FILTER (WHERE n.status = 'cancelled') AS cancelled,
             min(n.reason) FILTER (WHERE n.status = 'failed') AS reason, min(n.reason) FILTER (WHERE n.status = 'cancelled') AS cancel_reason
-        FROM new_rows AS n WHERE n.finished_date IS NOT NULL GROUP BY 1) AS e
+        FROM new_rows AS n WHERE n.finished_date IS NOT NULL GROUP BY 1 ORDER BY 1) AS e
     WHERE o.id = e.order_id;
     RETURN NULL;
 END $$;

@@ -35,7 +35,8 @@ BEGIN
         FROM unnest(_steps) AS s JOIN unnest(p_items) AS i ON i.id = s.item_id));
     -- After the claim: whoever had it before may just have completed.
     SELECT s.data ->> 'reference' INTO _taken FROM unnest(_steps) AS s JOIN unnest(p_items) AS i ON i.id = s.item_id
-    WHERE contact_live(i.tenant_customer_id, (s.data ->> 'accreditation_id')::uuid, s.data ->> 'reference') IS NOT NULL LIMIT 1;
+    WHERE (SELECT true FROM contact AS c WHERE c.reference = s.data ->> 'reference' AND c.accreditation_id = (s.data ->> 'accreditation_id')::uuid
+        AND c.tenant_customer_id = i.tenant_customer_id AND c.deleted_date IS NULL) LIMIT 1;
     IF FOUND THEN
         PERFORM refuse('PV409', 'the contact exists', 'reference ' || _taken, 'use it by its reference, or take another one');
     END IF;

@@ -15,13 +15,14 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION certificate_check_names(text[]) IS 'Refuses malformed or too many names.';
 
-CREATE OR REPLACE FUNCTION provision_ssl_validate(p_row provision_ssl) RETURNS provision_ssl
-LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+CREATE OR REPLACE FUNCTION provision_ssl_validate() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the rules read what the one who inserts may not.
 BEGIN
-    PERFORM certificate_check_names(p_row.domain_name || p_row.alternative_names);
-    IF p_row.order_item_plan_ids = '{}' THEN
-        PERFORM object_claim('certificate', object_key(p_row.tenant_customer_id, p_row.accreditation_id, p_row.domain_name), p_row.id, NULL, p_row.tenant_customer_id);
+    PERFORM certificate_check_names(NEW.domain_name || NEW.alternative_names);
+    IF NEW.order_item_plan_ids = '{}' THEN
+        PERFORM object_claim('certificate', object_key(NEW.tenant_customer_id, NEW.accreditation_id, NEW.domain_name), NEW.id, NULL, NEW.tenant_customer_id);
     END IF;
-    RETURN p_row;
+    RETURN NEW;
 END $$;
-COMMENT ON FUNCTION provision_ssl_validate(provision_ssl) IS 'Refuses malformed or too many names, and a second request while one is active.';
+COMMENT ON FUNCTION provision_ssl_validate() IS 'Refuses malformed or too many names, and a second request while one is active.';

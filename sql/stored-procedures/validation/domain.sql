@@ -1,5 +1,5 @@
--- What a contact, a host and a domain must be like before anybody outside is asked. The _validate functions run for every
--- row, whoever inserts it; the domain_check functions also run when an order is accepted, so that a bad name is refused
+-- What a contact, a host and a domain must be like before anybody outside is asked. The _validate triggers see every row,
+-- whoever inserts it; the domain_check functions also run when an order is accepted, so that a bad name is refused
 -- at once and not after its contacts have been created.
 
 CREATE OR REPLACE FUNCTION tld_settings(p_accreditation_tld uuid) RETURNS jsonb
@@ -47,33 +47,34 @@ SELECT class.replace_trigger('tld_setting_check_tg', 'tld_setting', 'BEFORE INSE
 
 -- Contacts -----------------------------------------------------------------------------------------------------------
 
-CREATE OR REPLACE FUNCTION provision_contact_validate(p_row provision_contact) RETURNS provision_contact
-LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+CREATE OR REPLACE FUNCTION provision_contact_validate() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the rules read what the one who inserts may not.
 BEGIN
-    p_row.handle := COALESCE(p_row.handle, upper(right(replace(p_row.id::text, '-', ''), 16)));
+    NEW.handle := COALESCE(NEW.handle, upper(right(replace(NEW.id::text, '-', ''), 16)));
     CASE
-        WHEN p_row.handle !~ '^[!-~]{3,16}$' THEN PERFORM refuse('PV422', 'the handle is malformed', p_row.handle, '3 to 16 visible characters (RFC 5730 clIDType), or leave it empty');
-        WHEN length(p_row.name) NOT BETWEEN 1 AND 255 THEN PERFORM refuse('PV422', 'the name is malformed', left(p_row.name, 300), '1 to 255 characters');
-        WHEN length(p_row.city) NOT BETWEEN 1 AND 255 THEN PERFORM refuse('PV422', 'the city is malformed', left(p_row.city, 300), '1 to 255 characters');
-        WHEN greatest(length(p_row.organization), length(p_row.state), length(p_row.postal_code), length(p_row.email), length(array_to_string(p_row.street, ''))) > 255
-            THEN PERFORM refuse('PV422', 'a part of the address is too long', concat_ws(', ', left(p_row.organization, 300), left(p_row.state, 300), left(p_row.postal_code, 300)), 'at most 255 characters each');
-        WHEN cardinality(p_row.street) NOT BETWEEN 1 AND 3 THEN PERFORM refuse('PV422', 'the street is malformed', p_row.street::text, 'one to three lines');
-        WHEN p_row.country_code !~ '^[A-Z]{2}$' THEN PERFORM refuse('PV422', 'the country code is malformed', p_row.country_code, 'two capital letters (ISO 3166-1): DE');
-        WHEN p_row.email !~ '^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:]]+$' THEN PERFORM refuse('PV422', 'the e-mail address is malformed', p_row.email, 'name@example.test');
-        WHEN p_row.phone !~ '^\+[0-9]{1,3}\.[0-9]{1,14}$' THEN PERFORM refuse('PV422', 'the phone number is malformed', p_row.phone, 'as EPP writes it: +49.301234567');
-        WHEN p_row.fax !~ '^\+[0-9]{1,3}\.[0-9]{1,14}$' THEN PERFORM refuse('PV422', 'the fax number is malformed', p_row.fax, 'as EPP writes it: +49.301234567');
+        WHEN NEW.handle !~ '^[!-~]{3,16}$' THEN PERFORM refuse('PV422', 'the handle is malformed', NEW.handle, '3 to 16 visible characters (RFC 5730 clIDType), or leave it empty');
+        WHEN length(NEW.name) NOT BETWEEN 1 AND 255 THEN PERFORM refuse('PV422', 'the name is malformed', left(NEW.name, 300), '1 to 255 characters');
+        WHEN length(NEW.city) NOT BETWEEN 1 AND 255 THEN PERFORM refuse('PV422', 'the city is malformed', left(NEW.city, 300), '1 to 255 characters');
+        WHEN greatest(length(NEW.organization), length(NEW.state), length(NEW.postal_code), length(NEW.email), length(array_to_string(NEW.street, ''))) > 255
+            THEN PERFORM refuse('PV422', 'a part of the address is too long', concat_ws(', ', left(NEW.organization, 300), left(NEW.state, 300), left(NEW.postal_code, 300)), 'at most 255 characters each');
+        WHEN cardinality(NEW.street) NOT BETWEEN 1 AND 3 THEN PERFORM refuse('PV422', 'the street is malformed', NEW.street::text, 'one to three lines');
+        WHEN NEW.country_code !~ '^[A-Z]{2}$' THEN PERFORM refuse('PV422', 'the country code is malformed', NEW.country_code, 'two capital letters (ISO 3166-1): DE');
+        WHEN NEW.email !~ '^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:]]+$' THEN PERFORM refuse('PV422', 'the e-mail address is malformed', NEW.email, 'name@example.test');
+        WHEN NEW.phone !~ '^\+[0-9]{1,3}\.[0-9]{1,14}$' THEN PERFORM refuse('PV422', 'the phone number is malformed', NEW.phone, 'as EPP writes it: +49.301234567');
+        WHEN NEW.fax !~ '^\+[0-9]{1,3}\.[0-9]{1,14}$' THEN PERFORM refuse('PV422', 'the fax number is malformed', NEW.fax, 'as EPP writes it: +49.301234567');
         ELSE NULL;
     END CASE;
-    IF p_row.order_item_plan_ids = '{}' THEN
-        PERFORM contact_check_reference(p_row.reference);
-        PERFORM object_claim('contact', object_key(p_row.tenant_customer_id, p_row.accreditation_id, p_row.reference), p_row.id, NULL, p_row.tenant_customer_id);
-        IF contact_live(p_row.tenant_customer_id, p_row.accreditation_id, p_row.reference) IS NOT NULL THEN
-            PERFORM refuse('PV409', 'the contact exists', 'reference ' || p_row.reference, 'use it by its reference, or take another one');
+    IF NEW.order_item_plan_ids = '{}' THEN
+        PERFORM contact_check_reference(NEW.reference);
+        PERFORM object_claim('contact', object_key(NEW.tenant_customer_id, NEW.accreditation_id, NEW.reference), NEW.id, NULL, NEW.tenant_customer_id);
+        IF contact_live(NEW.tenant_customer_id, NEW.accreditation_id, NEW.reference) IS NOT NULL THEN
+            PERFORM refuse('PV409', 'the contact exists', 'reference ' || NEW.reference, 'use it by its reference, or take another one');
         END IF;
     END IF;
-    RETURN p_row;
+    RETURN NEW;
 END $$;
-COMMENT ON FUNCTION provision_contact_validate(provision_contact) IS 'Refuses a malformed contact (RFC 5733) or one whose reference is taken; makes the handle from the row''s id.';
+COMMENT ON FUNCTION provision_contact_validate() IS 'Refuses a malformed contact (RFC 5733) or one whose reference is taken; makes the handle from the row''s id.';
 
 CREATE OR REPLACE FUNCTION contact_check_reference(p_reference text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
@@ -93,17 +94,18 @@ COMMENT ON FUNCTION contact_live(uuid, uuid, text) IS 'The live contact of that 
 
 -- Hosts --------------------------------------------------------------------------------------------------------------
 
-CREATE OR REPLACE FUNCTION provision_host_validate(p_row provision_host) RETURNS provision_host
-LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+CREATE OR REPLACE FUNCTION provision_host_validate() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the rules read what the one who inserts may not.
 BEGIN
-    PERFORM host_check(p_row.tenant_customer_id, p_row.accreditation_id, p_row.name, p_row.addresses);
-    IF p_row.order_item_plan_ids = '{}' THEN
-        PERFORM object_claim('host', object_key(p_row.tenant_customer_id, p_row.accreditation_id, p_row.name), p_row.id, NULL, p_row.tenant_customer_id);
-        PERFORM host_check_new(p_row.tenant_customer_id, p_row.accreditation_id, p_row.name);
+    PERFORM host_check(NEW.tenant_customer_id, NEW.accreditation_id, NEW.name, NEW.addresses);
+    IF NEW.order_item_plan_ids = '{}' THEN
+        PERFORM object_claim('host', object_key(NEW.tenant_customer_id, NEW.accreditation_id, NEW.name), NEW.id, NULL, NEW.tenant_customer_id);
+        PERFORM host_check_new(NEW.tenant_customer_id, NEW.accreditation_id, NEW.name);
     END IF;
-    RETURN p_row;
+    RETURN NEW;
 END $$;
-COMMENT ON FUNCTION provision_host_validate(provision_host) IS 'Refuses a host with missing or needless glue, under another''s name, or that exists already.';
+COMMENT ON FUNCTION provision_host_validate() IS 'Refuses a host with missing or needless glue, under another''s name, or that exists already.';
 
 CREATE OR REPLACE FUNCTION host_check(p_tenant_customer uuid, p_accreditation uuid, p_name text, p_addresses inet[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
@@ -216,28 +218,31 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION domain_check_parts(text[], int, jsonb) IS 'Refuses a registration without the contacts and name servers the zone asks for.';
 
-CREATE OR REPLACE FUNCTION provision_domain_validate(p_row provision_domain) RETURNS provision_domain
-LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+CREATE OR REPLACE FUNCTION provision_domain_validate() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the rules read what the one who inserts may not.
 BEGIN
-    IF p_row.settings IS NULL THEN
-        PERFORM domain_check_name(p_row.name);
-        p_row.accreditation_tld_id := (domain_zone(p_row.tenant_customer_id, p_row.name, NULL, p_row.accreditation_id)).id;
-        p_row.settings := tld_settings(p_row.accreditation_tld_id);
+    IF NEW.settings IS NULL THEN
+        PERFORM domain_check_name(NEW.name);
+        NEW.accreditation_tld_id := (domain_zone(NEW.tenant_customer_id, NEW.name, NULL, NEW.accreditation_id)).id;
+        NEW.settings := tld_settings(NEW.accreditation_tld_id);
     END IF;
-    PERFORM object_claim('domain', p_row.name, p_row.id, NULL, p_row.tenant_customer_id);
-    PERFORM domain_check_create(p_row.name, p_row.registration_period, p_row.settings);
-    IF p_row.pw !~ (p_row.settings ->> 'auth_info_pattern') THEN
-        PERFORM refuse('PV422', 'the auth info does not suit the zone', 'pw is not shown', 'it must match ' || (p_row.settings ->> 'auth_info_pattern') || '; leave it out to have one made');
+    PERFORM object_claim('domain', NEW.name, NEW.id, NULL, NEW.tenant_customer_id);
+    PERFORM domain_check_create(NEW.name, NEW.registration_period, NEW.settings);
+    IF NEW.pw !~ (NEW.settings ->> 'auth_info_pattern') THEN
+        PERFORM refuse('PV422', 'the auth info does not suit the zone', 'pw is not shown', 'it must match ' || (NEW.settings ->> 'auth_info_pattern') || '; leave it out to have one made');
     END IF;
-    IF p_row.is_complete THEN
+    IF NEW.is_complete THEN
+        NEW.status_id := tc_id_from_name('provision_status', 'processing');
+        NEW.processing_date := engine_now();
         PERFORM domain_check_parts(
-            ARRAY(SELECT type FROM provision_domain_contact WHERE provision_domain_id = p_row.id),
-            (SELECT count(*)::int FROM provision_domain_host WHERE provision_domain_id = p_row.id), p_row.settings);
-        PERFORM domain_check_live(p_row.id, p_row.accreditation_id);
+            ARRAY(SELECT type FROM provision_domain_contact WHERE provision_domain_id = NEW.id),
+            (SELECT count(*)::int FROM provision_domain_host WHERE provision_domain_id = NEW.id), NEW.settings);
+        PERFORM domain_check_live(NEW.id, NEW.accreditation_id);
     END IF;
-    RETURN p_row;
+    RETURN NEW;
 END $$;
-COMMENT ON FUNCTION provision_domain_validate(provision_domain) IS 'Refuses a registration that breaks a rule of its zone or of the inventory; resolves and keeps the zone''s settings.';
+COMMENT ON FUNCTION provision_domain_validate() IS 'Refuses a registration that breaks a rule of its zone or of the inventory; resolves and keeps the zone''s settings.';
 
 CREATE OR REPLACE FUNCTION domain_check_live(p_id uuid, p_accreditation uuid) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
