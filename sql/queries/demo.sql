@@ -1,0 +1,81 @@
+-- Statements of `provision demo`: whom it works for, what it orders, and what it looks at afterwards.
+
+-- name: tenant
+INSERT INTO tenant (name) VALUES (%(name)s) RETURNING id
+
+-- name: customer
+WITH made AS (INSERT INTO customer (name, email) VALUES (%(name)s, %(email)s) RETURNING id)
+INSERT INTO tenant_customer (tenant_id, customer_id) SELECT %(tenant)s, id FROM made RETURNING id
+
+-- name: accreditation
+INSERT INTO accreditation (tenant_id, provider, name, registrar_id, endpoint, region, secret_ref, settings)
+VALUES (%(tenant)s, %(provider)s, %(name)s, %(registrar_id)s, %(endpoint)s, %(region)s, %(secret_ref)s, %(settings)s)
+RETURNING id
+
+-- name: zone
+WITH zone AS (INSERT INTO tld (name) VALUES (%(name)s) RETURNING id),
+    sold AS (INSERT INTO accreditation_tld (accreditation_id, tld_id) SELECT %(accreditation)s, id FROM zone)
+INSERT INTO tld_setting (tld_id, name, value) SELECT zone.id, setting.key, setting.value FROM zone CROSS JOIN jsonb_each(%(settings)s) AS setting
+
+-- name: api_key
+SELECT api_key_create(%(customer)s, %(name)s)
+
+-- name: login
+CREATE ROLE {login} LOGIN PASSWORD {password} IN ROLE {group}
+
+-- name: integration
+INSERT INTO integration_login (login, tenant_customer_id) VALUES (%(login)s, %(customer)s)
+
+-- name: order
+SELECT order_submit(%(customer)s, %(items)s)
+
+-- name: insert
+INSERT INTO provision_contact (accreditation_id, tenant_customer_id, reference, name, street, city, country_code, email)
+VALUES (%(accreditation)s, %(customer)s, %(reference)s, %(name)s, %(street)s, %(city)s, %(country_code)s, %(email)s)
+RETURNING id
+
+-- name: progress
+-- Orders, and rows inserted without one. The note is what a job that looks again later has last heard.
+SELECT o.id, o.status, o.reason, extract(EPOCH FROM o.duration)::float8 AS seconds,
+    (SELECT array_agg(p.status ORDER BY p.id) FROM v_order_item_plan AS p WHERE p.order_id = o.id) AS steps,
+    (SELECT min(v.result_message) FROM v_order_item_plan AS p JOIN v_provision AS v ON v.id = p.provision_id
+        WHERE p.order_id = o.id AND v.finished_date IS NULL) AS note
+FROM v_order AS o
+WHERE o.id = ANY (%(ids)s)
+UNION ALL
+SELECT v.id, v.status, v.result_message, extract(EPOCH FROM COALESCE(v.finished_date, engine_now()) - v.processing_date)::float8,
+    ARRAY[v.status], v.result_message
+FROM v_provision AS v
+WHERE v.id = ANY (%(ids)s)
+
+-- name: orders
+SELECT count(*) FROM v_order
+
+-- name: plan
+SELECT p.name, p.status, p.processing_date, p.finished_date, j.status AS job_status, j.attempts
+FROM v_order_item_plan AS p LEFT JOIN v_job AS j ON j.reference_id = p.provision_id
+WHERE p.order_id = %(order)s
+ORDER BY p.id
+
+-- name: effects
+SELECT e.step, e.status, e.attempt
+FROM v_effect AS e JOIN v_order_item_plan AS p ON p.provision_id = e.reference_id
+WHERE p.order_id = %(order)s
+
+-- name: domains
+SELECT name FROM v_domain WHERE deleted_date IS NULL ORDER BY name
+
+-- name: contacts
+SELECT handle, reference FROM v_contact WHERE deleted_date IS NULL ORDER BY id
+
+-- name: certificates
+SELECT domain_name, alternative_names, not_after::date AS until, arn FROM v_certificate ORDER BY created_date
+
+-- name: attention
+SELECT what, id, reason, call, since FROM v_attention ORDER BY since
+
+-- name: explain
+SELECT line FROM order_explain(%(order)s) AS line
+
+-- name: document
+SELECT order_document(%(order)s)
