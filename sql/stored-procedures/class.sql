@@ -349,19 +349,20 @@ DECLARE
     _engine constant text[] := '{id,tenant_customer_id,org_id,order_item_plan_ids,status_id,previous_status_id,job_id,roid,provisioned_date,result_message,result_data,processing_date,finished_date,job_attempts,next_attempt_date,created_date,created_by,updated_date,updated_by}';
     _columns text;
     _values text;
+    _types text;
 BEGIN
-    SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum),
+    SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY a.attnum),
         string_agg(CASE WHEN d.adbin IS NULL THEN format('r.%I', a.attname) ELSE format('COALESCE(r.%I, %s)', a.attname, pg_get_expr(d.adbin, d.adrelid)) END, ', ' ORDER BY a.attnum)
-    INTO _columns, _values
+    INTO _columns, _types, _values
     FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE a.attrelid = quote_ident(p_table)::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> ALL (_engine);
     PERFORM class.generate(p_table, '_from_plan', '(p_plans uuid[]) RETURNS void', 'turns plan steps into rows.', format($$
         BEGIN
             INSERT INTO {table} (id, tenant_customer_id, org_id, order_item_plan_ids, %s)
             SELECT s.provision_id, s.tenant_customer_id, s.org_id, ARRAY[s.id], %s
-            FROM order_item_plan s CROSS JOIN LATERAL jsonb_populate_record(NULL::{table}, s.data) r WHERE s.id = ANY (p_plans);
+            FROM order_item_plan s CROSS JOIN LATERAL jsonb_to_record(s.data) AS r (%s) WHERE s.id = ANY (p_plans);
             {children}PERFORM {table}_children(p_plans);
-        END $$, _columns, _values));
+        END $$, _columns, _values, _types));
 END $outer$;
 COMMENT ON FUNCTION class.generate_from_plan(text) IS 'Generates the function that turns a kind''s plan steps into rows, defaults included.';
 

@@ -85,14 +85,17 @@ COMMENT ON FUNCTION order_requests(jsonb) IS 'Reads an array of orders and check
 CREATE OR REPLACE FUNCTION order_check_caller(p_orders order_request[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
+    _sees_all constant boolean := caller_sees_all();
+    _customer constant uuid := caller_customer();
+    _org constant uuid := caller_org();
     _bad record;
 BEGIN
     -- A customer that is not the caller's answers as one that does not exist.
-    SELECT o.tenant_customer_id AS customer, o.org_id AS org, c.is_active, g.id AS found INTO _bad FROM unnest(p_orders) AS o
-    LEFT JOIN tenant_customer AS c ON c.id = o.tenant_customer_id AND (caller_sees_all() OR c.id = caller_customer())
+    SELECT o.tenant_customer_id AS customer, o.org_id AS org, c.is_active, g.id AS found INTO _bad
+    FROM (SELECT DISTINCT tenant_customer_id, org_id FROM unnest(p_orders)) AS o
+    LEFT JOIN tenant_customer AS c ON c.id = o.tenant_customer_id AND (_sees_all OR c.id = _customer)
     LEFT JOIN org AS g ON g.id = o.org_id AND g.tenant_customer_id = c.id
-    WHERE c.id IS NULL OR NOT c.is_active OR (o.org_id IS NOT NULL AND g.id IS NULL)
-        OR (caller_org() IS NOT NULL AND NOT caller_sees_all() AND o.org_id IS DISTINCT FROM caller_org()) LIMIT 1;
+    WHERE c.id IS NULL OR NOT c.is_active OR (o.org_id IS NOT NULL AND g.id IS NULL) OR (_org IS NOT NULL AND NOT _sees_all AND o.org_id IS DISTINCT FROM _org) LIMIT 1;
     IF NOT FOUND THEN
         RETURN;
     ELSIF _bad.is_active IS NULL THEN
