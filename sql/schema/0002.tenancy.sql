@@ -161,6 +161,7 @@ SELECT class.copy_comments('class.audit_trail', 'accreditation');
 
 CREATE FUNCTION caller_customer() RETURNS uuid
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: nobody reads integration_login but through this.
 BEGIN
     -- Any SQL user can SET a variable, so only the API's own log-in is believed; all others are looked up.
     IF session_user = 'provision_api' THEN
@@ -172,6 +173,7 @@ COMMENT ON FUNCTION caller_customer() IS 'The customer''s account the caller act
 
 CREATE FUNCTION caller_org() RETURNS uuid
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: as caller_customer.
 BEGIN
     IF session_user = 'provision_api' THEN
         RETURN nullif(current_setting('provision.caller_org', true), '')::uuid;

@@ -221,7 +221,7 @@ COMMENT ON COLUMN domain.accreditation_id IS 'Where it is registered.';
 COMMENT ON COLUMN domain.accreditation_tld_id IS 'In which zone of it.';
 COMMENT ON COLUMN domain.name IS 'The name, unique among live ones.';
 COMMENT ON COLUMN domain.roid IS 'Registry object id.';
-COMMENT ON COLUMN domain.auth_info_ref IS 'Where the transfer secret is kept: db:<secret.id>.';
+COMMENT ON COLUMN domain.auth_info_ref IS 'Where the transfer secret is kept: db:<secret.id>; NULL: it is not known.';
 COMMENT ON COLUMN domain.ry_created_date IS 'When the registry registered it.';
 COMMENT ON COLUMN domain.ry_expiry_date IS 'When the registration ends, as the registry says.';
 COMMENT ON COLUMN domain.deleted_date IS 'When it left us; history from then on.';

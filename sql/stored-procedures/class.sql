@@ -167,6 +167,7 @@ BEGIN
     _text := regexp_replace(_text, '^\s*\{success\}' || CASE WHEN _kind.has_success THEN '' ELSE '[^\n]*\n' END, '', 'ng');
     _text := regexp_replace(_text, '^\s*\{failure\}' || CASE WHEN _kind.has_failure THEN '' ELSE '[^\n]*\n' END, '', 'ng');
     _text := regexp_replace(_text, '^\s*\{children\}' || CASE WHEN _kind.has_children THEN '' ELSE '[^\n]*\n' END, '', 'ng');
+    _text := replace(_text, '{closing}', CASE WHEN class.is_gated(p_table) THEN ' OR (OLD.is_complete AND NOT NEW.is_complete)' ELSE '' END);
     _text := replace(_text, '{legal}', replace(replace(class.transition_check('provision', 'provision_status'), '{old}', 'OLD.status_id'), '{new}', 'NEW.status_id'));
     _text := replace(_text, '{finals}', class.final_states('provision', 'provision_status'));
     _text := replace(_text, '{providers}', quote_literal(_kind.providers));
@@ -211,6 +212,9 @@ BEGIN
             IF OLD.status_id IN ({finals}) THEN
                 PERFORM refuse('PV422', '{table} row is final', OLD.id::text || ' is ' || {name:OLD.status_id}, 'insert a new row');
             END IF;
+            {gate}IF OLD.is_complete AND NOT NEW.is_complete THEN
+            {gate}    PERFORM refuse('PV422', 'the gate of {table} stays open', OLD.id::text, 'its job was made when is_complete was set');
+            {gate}END IF;
             {gate}IF NEW.is_complete AND NOT OLD.is_complete THEN
             {gate}    NEW.status_id := {is:processing};
             {gate}    NEW.processing_date := engine_now();
@@ -228,7 +232,7 @@ BEGIN
             RETURN NEW;
         END $$);
     PERFORM class.replace_trigger(p_table || '_guard_tg', p_table, class.render(p_table, 'BEFORE UPDATE ON {table} FOR EACH ROW WHEN (OLD.status_id IN ({finals})'
-        ' OR NEW.previous_status_id IS DISTINCT FROM OLD.status_id OR (NEW.status_id <> OLD.status_id AND NOT {legal}){unforgotten})'), p_table || '_guard()');
+        ' OR NEW.previous_status_id IS DISTINCT FROM OLD.status_id OR (NEW.status_id <> OLD.status_id AND NOT {legal}){unforgotten}{closing})'), p_table || '_guard()');
     PERFORM class.replace_trigger(p_table || '_validate_tg', p_table, 'BEFORE INSERT ON {table} FOR EACH ROW', p_table || '_validate()');
     IF class.is_gated(p_table) THEN
         PERFORM class.replace_trigger(p_table || '_gate_tg', p_table, 'BEFORE UPDATE OF is_complete ON {table} FOR EACH ROW WHEN (NEW.is_complete AND NOT OLD.is_complete)', p_table || '_validate()');

@@ -580,7 +580,8 @@ DECLARE
     _count int;
 BEGIN
     UPDATE effect SET status = p_status, external_name = COALESCE(p_external_name, external_name), finished_date = engine_now()
-    WHERE reference_id = p_provision AND status IN ('intended', 'orphaned', 'absent');
+    WHERE status IN ('intended', 'orphaned', 'absent')
+        AND job_id IN (SELECT id FROM job WHERE reference_id = p_provision AND finished_date IS NOT NULL);
     GET DIAGNOSTICS _count = ROW_COUNT;
     IF _count = 0 THEN
         PERFORM refuse('PV404', 'nothing to decide', 'provision row ' || p_provision, 'SELECT * FROM v_attention');

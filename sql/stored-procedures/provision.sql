@@ -16,11 +16,14 @@ CREATE OR REPLACE FUNCTION provision_adopt(p_id uuid, p_external_name text) RETU
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
 DECLARE
-    _table text := provision_table(p_id);
+    _table constant text := provision_table(p_id);
 BEGIN
+    IF EXISTS (SELECT FROM class.provision WHERE id = p_id AND status_id = tc_id_from_name('provision_status', 'completed')) THEN
+        PERFORM refuse('PV409', 'the row completed', p_id::text, 'what it made is in the inventory; SELECT provision_forget(id) settles the rest');
+    END IF;
     PERFORM effect_decide(p_id, 'adopted', p_external_name);
     EXECUTE format('SELECT %I($1)', _table || '_success') USING ARRAY[p_id];
-    INSERT INTO audit_trail_log (table_name, row_id, operation, reason) VALUES (_table, p_id, 'change', 'adopted as ' || p_external_name);
+    PERFORM provision_log(p_id, 'adopted as ' || p_external_name);
     RETURN 'adopted';
 END $$;
 COMMENT ON FUNCTION provision_adopt(uuid, text) IS 'A thing exists outside though its row did not complete: takes it into the inventory.';
@@ -30,10 +33,34 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
 BEGIN
     PERFORM effect_decide(p_id, 'forgotten', NULL);
-    INSERT INTO audit_trail_log (table_name, row_id, operation, reason) VALUES (provision_table(p_id), p_id, 'change', 'forgotten');
+    PERFORM provision_log(p_id, 'forgotten');
     RETURN 'forgotten';
 END $$;
 COMMENT ON FUNCTION provision_forget(uuid) IS 'A thing outside is none of ours, or was removed by hand: no longer shown in v_attention.';
+
+CREATE OR REPLACE FUNCTION provision_cancel(p_id uuid, p_reason text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
+DECLARE
+    _count int;
+BEGIN
+    EXECUTE format('UPDATE %I SET status_id = $2, result_message = $3 WHERE id = $1 AND status_id = $4', provision_table(p_id))
+    USING p_id, tc_id_from_name('provision_status', 'cancelled'), COALESCE(p_reason, 'cancelled by ' || caller_name()), tc_id_from_name('provision_status', 'pending');
+    GET DIAGNOSTICS _count = ROW_COUNT;
+    IF _count = 0 THEN
+        PERFORM refuse('PV409', 'the row was handed to its job', p_id::text, 'SELECT job_cancel(job_id) if no worker has it');
+    END IF;
+    RETURN 'cancelled';
+END $$;
+COMMENT ON FUNCTION provision_cancel(uuid, text) IS 'Cancels a row whose gate nobody opens, so that its name is free again.';
+
+CREATE OR REPLACE FUNCTION provision_log(p_id uuid, p_reason text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    INSERT INTO audit_trail_log (table_name, row_id, tenant_customer_id, org_id, operation, reason)
+    SELECT provision_table(p.id), p.id, p.tenant_customer_id, p.org_id, 'change', p_reason FROM class.provision AS p WHERE p.id = p_id;
+END $$;
+COMMENT ON FUNCTION provision_log(uuid, text) IS 'Notes an operator''s decision about a provision row in the audit trail.';
 
 CREATE OR REPLACE FUNCTION inventory_missing(p_table text, p_id uuid, p_reason text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$

@@ -52,7 +52,7 @@ FROM (
     UNION ALL SELECT 'certificate', id, domain_name, missing_reason, updated_date FROM certificate WHERE revoked_date IS NULL) AS m
 WHERE m.missing_reason IS NOT NULL
 UNION ALL
-SELECT 'open gate', p.id, 'registration of ' || p.name || ' has waited for its contacts and hosts for over an hour', format('UPDATE provision_domain SET is_complete = true WHERE id = %L', p.id), p.created_date
+SELECT 'open gate', p.id, 'registration of ' || p.name || ' has waited for its contacts and hosts for over an hour', format('SELECT provision_cancel(%L)', p.id), p.created_date
 FROM provision_domain AS p WHERE p.status_id = tc_id_from_name('provision_status', 'pending') AND p.created_date < engine_now() - interval '1 hour'
 UNION ALL
 SELECT 'no worker', NULL, format('%s jobs are due and no worker is alive', count(*)), 'provision worker', min(q.start_date)

@@ -28,6 +28,9 @@ DECLARE
     _element constant text := CASE rtrim(_type, '[]') WHEN 'text' THEN 'string' WHEN 'integer' THEN 'number' ELSE 'boolean' END;
     _good boolean;
 BEGIN
+    IF _type IS NULL THEN
+        PERFORM refuse('PV400', format('unknown setting %s', NEW.name), NEW.value::text, 'SELECT * FROM tld_setting_key');
+    END IF;
     IF _type LIKE '%[]' THEN
         _good := jsonb_typeof(NEW.value) = 'array' AND NOT EXISTS (SELECT FROM jsonb_array_elements(NEW.value) AS e WHERE jsonb_typeof(e) <> _element);
     ELSE
@@ -36,7 +39,6 @@ BEGIN
     IF _element = 'number' AND _good AND NEW.value::text ~ '[.eE]' THEN
         _good := false;
     END IF;
-    -- An unknown name is left to the foreign key.
     IF NOT _good THEN
         PERFORM refuse('PV400', format('setting %s must be %s', NEW.name, _type), NEW.value::text, 'give a JSON value of that type');
     END IF;
@@ -50,6 +52,8 @@ SELECT class.replace_trigger('tld_setting_check_tg', 'tld_setting', 'BEFORE INSE
 CREATE OR REPLACE FUNCTION provision_contact_validate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: the rules read what the one who inserts may not.
+DECLARE
+    _is_given constant boolean := NEW.handle IS NOT NULL;
 BEGIN
     NEW.handle := COALESCE(NEW.handle, upper(right(replace(NEW.id::text, '-', ''), 16)));
     CASE
@@ -65,6 +69,9 @@ BEGIN
         WHEN NEW.fax !~ '^\+[0-9]{1,3}\.[0-9]{1,14}$' THEN PERFORM refuse('PV422', 'the fax number is malformed', NEW.fax, 'as EPP writes it: +49.301234567');
         ELSE NULL;
     END CASE;
+    IF _is_given THEN
+        PERFORM contact_check_handle(NEW);
+    END IF;
     IF NEW.order_item_plan_ids = '{}' THEN
         PERFORM contact_check_reference(NEW.reference);
         PERFORM object_claim('contact', object_key(NEW.tenant_customer_id, NEW.accreditation_id, NEW.reference), NEW.id, NULL, NEW.tenant_customer_id);
@@ -75,6 +82,17 @@ BEGIN
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION provision_contact_validate() IS 'Refuses a malformed contact (RFC 5733) or one whose reference is taken; makes the handle from the row''s id.';
+
+CREATE OR REPLACE FUNCTION contact_check_handle(p_row provision_contact) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    -- The registry would say of another customer's handle that it exists and is ours, and we would take it for this row's.
+    PERFORM object_claim('handle', p_row.accreditation_id || ':' || p_row.handle, p_row.id, NULL, p_row.tenant_customer_id);
+    IF EXISTS (SELECT FROM contact WHERE accreditation_id = p_row.accreditation_id AND handle = p_row.handle AND deleted_date IS NULL) THEN
+        PERFORM refuse('PV409', 'the handle is taken', p_row.handle, 'take another one, or leave it empty');
+    END IF;
+END $$;
+COMMENT ON FUNCTION contact_check_handle(provision_contact) IS 'Refuses a handle that is in use at the accreditation, by whomever.';
 
 CREATE OR REPLACE FUNCTION contact_check_reference(p_reference text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
@@ -243,6 +261,21 @@ BEGIN
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION provision_domain_validate() IS 'Refuses a registration that breaks a rule of its zone or of the inventory; resolves and keeps the zone''s settings.';
+
+CREATE OR REPLACE FUNCTION provision_domain_part_check() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: whoever adds a part may not read the registration.
+BEGIN
+    -- Locked, so that the gate is not opened at the same moment: its job is made of the parts that are there then.
+    PERFORM FROM provision_domain WHERE id IN (SELECT provision_domain_id FROM new_rows) ORDER BY id FOR NO KEY UPDATE;
+    IF EXISTS (SELECT FROM new_rows AS n JOIN provision_domain AS p ON p.id = n.provision_domain_id WHERE p.is_complete) THEN
+        PERFORM refuse('PV422', 'the registration takes no more contacts and hosts', (SELECT min(p.name) FROM new_rows AS n JOIN provision_domain AS p ON p.id = n.provision_domain_id WHERE p.is_complete), 'insert them before is_complete is set');
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION provision_domain_part_check() IS 'Refuses contacts and hosts that come after the gate was opened.';
+SELECT class.replace_trigger(t || '_check_tg', t, 'AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', 'provision_domain_part_check()')
+FROM unnest('{provision_domain_contact,provision_domain_host}'::text[]) AS t;
 
 CREATE OR REPLACE FUNCTION domain_check_live(p_id uuid, p_accreditation uuid) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
