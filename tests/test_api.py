@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import httpx2
 import psycopg
 import pytest
 import structlog
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -28,10 +30,9 @@ from provision_api.server import Protocol
 from provision_api.shape import parse_json
 from starlette.testclient import TestClient
 
-from provision.database import connect, role_url, sql_directory
+from provision.database import connect, sql_directory
 from provision.migrate import migrate
 from provision.server import Server as Postgres
-from provision.settings import Settings
 
 from . import api_fixtures
 from .api_fixtures import Api, MakeApi, Served, host, make_customer, serving, settings_for, value
@@ -502,12 +503,13 @@ def test_a_server_that_stops_answers_those_who_wait(database: Database, customer
         assert answer.result(1).status_code == 202
 
 
-def test_after_the_database_was_killed_requests_are_put_off_and_then_served(reachable_path: Path) -> None:
-    with Postgres(reachable_path / "postgres", pg_bin=PG_BIN) as postgres:
-        settings = Settings.model_validate({"database_url": postgres.ensure_database("shop")})
-        migrate(role_url(settings, "owner"))
-        with connect(role_url(settings, "owner"), "tests", autocommit=True) as owner:
+def test_after_the_database_was_killed_requests_are_put_off_and_then_served() -> None:
+    # What was acknowledged must be with the operating system, though not on the disk.
+    with Postgres(throwaway=True, pg_bin=PG_BIN, options={"synchronous_commit": "on"}) as postgres:
+        migrate(postgres.url())
+        with connect(postgres.url(), "tests", autocommit=True) as owner:
             customer = make_customer(owner, "acme")
+        settings = settings_for(postgres.url())
         with (
             serving(settings, app=make_app(settings, pool_seconds=1)) as served,
             httpx2.Client(base_url=served.url, headers=customer.headers, timeout=30) as client,
@@ -545,35 +547,79 @@ def test_the_description_is_true(database: Database, customer: api_fixtures.Cust
 # The command line
 
 
-def test_the_command_serves_and_makes_keys(database: Database, owner: psycopg.Connection, tmp_path: Path) -> None:
-    make_customer(owner, "acme")
+@pytest.fixture
+def provision(tmp_path: Path, database: Database) -> list[str]:
+    """The command, in an environment of its own."""
     environment = {"PATH": os.defpath, "DATABASE_URL": database.url, "PROVISION_LOG_FORMAT": "json"}
-    provision = [sys.executable, "-m", "provision"]
-    made = subprocess.run(
-        [*provision, "admin", "api-key", "--customer", "acme@example.net"],
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    free = socket.create_server(("127.0.0.1", 0))
-    port = free.getsockname()[1]
-    free.close()
-    with subprocess.Popen(
-        [*provision, "api", "--port", str(port)], env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    ) as process:
-        headers = {"Authorization": f"Token {made.stdout.strip()}"}
-        eventually(lambda: is_open(port) or process.poll() is not None, "the server")
-        response = httpx2.get(f"http://127.0.0.1:{port}/v1/orders", headers=headers)
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=30)
-    assert response.json() == {"orders": []}
-    lines = [json.loads(line) for line in errors.splitlines()]
-    assert [line["status"] for line in lines if line["event"] == "request"] == [200]
-    assert made.stdout.strip() not in errors
+    variables = [f"{name}={value}" for name, value in environment.items()]
+    return ["env", "--ignore-environment", "--chdir", str(tmp_path), *variables, sys.executable, "-m", "provision"]
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
 def is_open(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_the_command_serves_and_makes_keys(provision: list[str], owner: psycopg.Connection) -> None:
+    make_customer(owner, "acme")
+    key = run(*provision, "admin", "api-key", "--customer", "acme@example.net").stdout.strip()
+    port = free_port()
+    with subprocess.Popen([*provision, "api", "--port", str(port)], stderr=subprocess.PIPE, text=True) as process:
+        eventually(lambda: is_open(port) or process.poll() is not None, "the server")
+        response = httpx2.get(f"http://127.0.0.1:{port}/v1/orders", headers={"Authorization": f"Token {key}"})
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    assert (response.json(), process.returncode) == ({"orders": []}, 0)
+    events = [json.loads(line) for line in errors.splitlines()]
+    assert [(event["event"], event.get("status")) for event in events] == [("listening", None), ("request", 200)]
+    assert key not in errors
+
+
+def test_with_a_certificate_it_speaks_tls(database: Database, customer: api_fixtures.Customer, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "chain.pem"))
+    certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    files = {"api_certificate": tmp_path / "chain.pem", "api_key_file": tmp_path / "key.pem"}
+    with serving(settings_for(database.url, **files)) as served, httpx2.Client(verify=context) as client:
+        response = client.get(f"https://localhost:{served.port}/v1/orders", headers=customer.headers)
+    assert (response.status_code, response.json()) == (200, {"orders": []})
+    assert response.headers["strict-transport-security"].startswith("max-age=")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["api", "--port", "{taken}"], 1, "cannot listen on 127.0.0.1 port {taken}"),
+        (["api", "--certificate", "{file}"], 2, "--certificate and --key go together"),
+        (["api", "--certificate", "{file}", "--key", "{file}"], 1, "cannot use the certificate {file}"),
+        (["admin", "api-key", "--customer", "nobody"], 1, "no customer is named 'nobody'"),
+        (["admin", "api-key", "--customer", "twin"], 1, "'twin' has several accounts"),
+    ],
+)
+def test_mistakes_are_explained(
+    provision: list[str], owner: psycopg.Connection, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    for number in range(2):
+        make_customer(owner, f"twin{number}")
+        owner.execute("UPDATE customer SET name = 'twin'")
+    file = tmp_path / "file.pem"
+    file.touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        names = {"taken": taken.getsockname()[1], "file": file}
+        result = run(*provision, *(argument.format(**names) for argument in arguments))
+    assert (result.returncode, result.stdout) == (code, "")
+    assert words.format(**names) in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port

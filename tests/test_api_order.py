@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 from httpx2 import Response
+from provision_api import state
 
-from . import api_fixtures
+from . import api_fixtures, sql_fixtures
 from .api_fixtures import Api, MakeApi, host, make_customer, value
 from .conftest import ConnectAs
+from .sql_fixtures import Shop, domain_item
 from .worker_fixtures import eventually
 
 api = api_fixtures.api
 make_api = api_fixtures.make_api
 strict_api = api_fixtures.strict_api
+open_shop = sql_fixtures.open_shop
 
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
 
@@ -53,11 +56,21 @@ def test_sql_and_http_see_the_same_order(api: Api, connect_as: ConnectAs) -> Non
     assert api.call("GET", f"/v1/orders/{order['id']}").json()["reason"] == "by hand"
 
 
-def test_the_secret_of_what_is_made_is_not_shown(api: Api) -> None:
-    contact = {"name": "Jane", "street": ["Way 1"], "city": "Oslo", "country_code": "NO", "email": "jane@example.net"}
-    response = api.order({"operation": "contact.create", "data": contact})
-    assert response.status_code == 202
-    assert value(api.owner, "SELECT pw FROM provision_contact") not in response.text
+def test_a_domain_with_all_it_needs_is_registered_in_two_steps(make_api: MakeApi, open_shop: Shop) -> None:
+    key = open_shop.value("SELECT api_key_create(%s, 'shop')", open_shop.account)
+    api = make_api(api_fixtures.Customer(open_shop.account, key))
+    response = api.order(domain_item("example.test"))
+    plan = {step["name"]: step for step in response.json()["items"][0]["plan"]}
+    domain = plan.pop("domain example.test")
+    assert sorted(plan) == ["contact jane", "contact tech", "host ns1.example.net", "host ns2.example.net"]
+    assert sorted(domain["depends_on"]) == sorted(step["id"] for step in plan.values())
+    assert (domain["status"], domain["job"]) == ("waiting", None)
+    open_shop.complete(open_shop.claim())
+    running = api.call("GET", response.headers["location"])
+    assert open_shop.value("SELECT pw FROM provision_domain") not in running.text
+    open_shop.work()
+    order = api.call("GET", response.headers["location"]).json()
+    assert (order["status"], {step["job"]["attempts"] for step in order["items"][0]["plan"]}) == ("completed", {0})
 
 
 @pytest.mark.parametrize(
@@ -201,6 +214,12 @@ def test_those_who_wait_take_no_connection_from_others(make_api: MakeApi) -> Non
         for order in orders:
             api.finish(order["id"])
         assert {answer.result(20).status_code for answer in answers} == {201}
+
+
+def test_when_too_many_wait_the_next_is_answered_at_once(make_api: MakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "WAITING_LIMIT", 0)
+    response = make_api(request_timeout_seconds=5).order(headers={"Prefer": "wait=30"})
+    assert (response.status_code, "preference-applied" in response.headers) == (202, False)
 
 
 def test_an_order_that_had_ended_is_answered_at_once(api: Api) -> None:

@@ -47,8 +47,7 @@ def api_command(host: str | None, port: int | None, certificate: Path | None, ke
     given = {"api_host": host, "api_port": port, "api_certificate": certificate, "api_key_file": key}
     settings = _changed(load(), {name: value for name, value in given.items() if value is not None})
     log.configure(settings)
-    with suppress(KeyboardInterrupt):  # uvicorn raises what stopped it again, once all is finished
-        serve(settings)
+    serve(settings)
 
 
 def _changed(settings: Settings, given: dict[str, Any]) -> Settings:

@@ -222,7 +222,8 @@ async def create(request: Request) -> Response:
         return order_id, await _read_document(connection, order_id)
 
     order_id, document = await state_of(request).database.run(caller, submit)
-    seconds = header.preferred_wait(request)
+    # A preference may be declined: when too many wait already, nobody else does.
+    seconds = 0 if state_of(request).seats.locked() else header.preferred_wait(request)
     if seconds and not document.is_final:
         document = await _wait(request, caller, order_id, seconds)
     headers = {"Location": f"/v1/orders/{order_id}"} | _applied(seconds)
@@ -253,11 +254,12 @@ async def _wait(request: Request, caller: Caller, order_id: UUID, seconds: int) 
     extend_deadline(request.scope, seconds)
     loop, stopping = asyncio.get_running_loop(), state_of(request).stopping
     until, pause = loop.time() + seconds, FIRST_POLL_SECONDS
-    while (left := until - loop.time()) > 0 and not stopping.is_set() and not await request.is_disconnected():
-        if await _has_ended(request, caller, order_id):
-            break
-        await _pause(stopping, min(pause, left))
-        pause = min(pause * 1.5, LAST_POLL_SECONDS)
+    async with state_of(request).seats:
+        while (left := until - loop.time()) > 0 and not stopping.is_set() and not await request.is_disconnected():
+            if await _has_ended(request, caller, order_id):
+                break
+            await _pause(stopping, min(pause, left))
+            pause = min(pause * 1.5, LAST_POLL_SECONDS)
     return await _find(request, caller, order_id)
 
 

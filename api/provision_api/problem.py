@@ -1,8 +1,8 @@
 """Errors as callers see them: problem documents (RFC 9457), and the one table from SQLSTATE to HTTP status.
 
 SQL says MESSAGE (what), DETAIL (which value) and HINT (way out); they become `title`, `detail` and `hint`. What
-PostgreSQL itself says may hold other people's values, so the table replaces it, except for class 22: there it speaks of
-the caller's own value.
+PostgreSQL itself says may hold other people's values, so the table replaces it; class 22 speaks of the caller's own
+value, and that is the detail.
 """
 
 import json
@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 RETRY_AFTER_SECONDS = 2
 CONTENT_TYPE = "application/problem+json"
+DETAIL_LIMIT = 200
 
 _log = structlog.get_logger(__name__)
 
@@ -73,10 +74,11 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
 
 
 class Answer(NamedTuple):
-    """How an SQLSTATE is answered; without a title the texts of the error itself are passed through."""
+    """How an SQLSTATE is answered; without a title all texts of the error are passed through."""
 
     status: int
     title: str | None = None
+    says_which: bool = False
 
 
 # By SQLSTATE, else by its first two characters (the class, see PostgreSQL's appendix A), else 500.
@@ -92,7 +94,7 @@ SQLSTATE: Mapping[str, Answer] = {
     "PV503": Answer(503),
     "PVF01": Answer(409),
     "08": Answer(503, "the database cannot be reached"),
-    "22": Answer(400),
+    "22": Answer(400, "a value is malformed", says_which=True),
     "23": Answer(400, "a value is not allowed"),
     "23503": Answer(409, "something refers to it, or what it refers to does not exist"),
     "23505": Answer(409, "it exists already"),
@@ -132,13 +134,10 @@ def _of_database(error: psycopg.Error) -> Problem:
         return _unexpected(error)
     said = error.diag
     if answer.title is None:
-        return Problem(
-            answer.status,
-            said.message_primary or "",
-            said.message_detail or None,
-            hint=said.message_hint or None,
-            code=state,
-        )
+        detail, hint = said.message_detail or None, said.message_hint or None
+        return Problem(answer.status, said.message_primary or "", detail, hint=hint, code=state)
+    if answer.says_which:
+        return Problem(answer.status, answer.title, (said.message_primary or "")[:DETAIL_LIMIT] or None, code=state)
     _log.warning("database error", sqlstate=state, error=said.message_primary or str(error))
     return Problem(answer.status, answer.title, code=state)
 

@@ -5,12 +5,14 @@ request is being served must bring a complete head within some seconds, or it is
 """
 
 import asyncio
+import signal
 import socket
 import ssl
 from pathlib import Path
 from uuid import uuid4
 
 import h11
+import structlog
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -24,6 +26,8 @@ from provision_api.state import State
 HEAD_SECONDS = 10.0
 # Requests that run get so long to end when the server is told to stop.
 STOP_SECONDS = 20
+
+_log = structlog.get_logger(__name__)
 
 
 class Protocol(H11Protocol):
@@ -107,7 +111,12 @@ def serve(settings: Settings) -> None:
         ProvisionError: the address cannot be listened on, or the certificate cannot be read.
     """
     server = Server(make_app(settings), settings)
-    server.run([listen(settings.api_host, settings.api_port)])
+    listening = listen(settings.api_host, settings.api_port)
+    # uvicorn raises the signal that stopped it once more when all is finished; by then it has been obeyed.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
+    _log.info("listening", host=settings.api_host, port=settings.api_port, tls=settings.api_certificate is not None)
+    server.run([listening])
 
 
 def listen(host: str, port: int) -> socket.socket:

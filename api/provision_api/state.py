@@ -9,15 +9,22 @@ from provision.settings import Settings
 from provision_api.database import Database
 from provision_api.metrics import Metrics
 
+# Callers who may wait for an order at the same time: each costs a short look at the database now and then.
+WAITING_LIMIT = 200
+
 
 @dataclass(frozen=True)
 class State:
-    """Made once per application; `stopping` is set when the server shuts down, so that nobody goes on waiting."""
+    """Made once per application.
+
+    `stopping` is set when the server shuts down, so that nobody goes on waiting; `seats` are for those who wait.
+    """
 
     settings: Settings
     database: Database
     metrics: Metrics
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    seats: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WAITING_LIMIT))
 
 
 def state_of(request: HTTPConnection) -> State:
