@@ -171,8 +171,8 @@ class Worker:
         jobs = self._claim(store, worker)
         self._backoff.succeeded()
         if jobs:
-            sentinel.release()
             self._hand.start(jobs, lambda: not self.is_stopping)
+            sentinel.release()
         elif not (self._types() and sentinel.take()):
             self._sleep(store, sentinel)
 
@@ -223,8 +223,7 @@ class Worker:
         longest = min(self._settings.worker_poll_seconds, sentinel.longest_sleep())
         seconds = min(longest, self._due_in(store, types)) if types else longest
         seconds = min(seconds, self._hand.flush_in(self._settings.worker_batch), self._give_up_at - time.monotonic())
-        if self._waker.wait(seconds, store.connection):
-            sentinel.release()
+        self._waker.wait(seconds, store.connection)
 
     def _due_in(self, store: Store, types: Sequence[str]) -> float:
         """Seconds until a waiting job is due; patient with one that is overdue, as its lane has no room."""

@@ -38,15 +38,15 @@ class Waker:
         except OSError:
             return  # Full: a wake-up is under way already. Closed: nobody waits any more.
 
-    def wait(self, seconds: float, connection: psycopg.Connection | None = None) -> bool:
-        """Waits until woken, until the connection has something to say, or for so long; True if a notification came.
+    def wait(self, seconds: float, connection: psycopg.Connection | None = None) -> None:
+        """Waits until woken, until a notification comes on the connection, or for so long.
 
         Raises:
             psycopg.OperationalError: the connection is broken.
         """
         # One that came with the answer to an earlier statement makes the socket readable no more.
-        if connection is not None and _is_notified(connection):
-            return True
+        if connection is not None and _take_notifications(connection):
+            return
         with selectors.DefaultSelector() as selector:
             selector.register(self._reader, selectors.EVENT_READ)
             if connection is not None:
@@ -54,7 +54,8 @@ class Waker:
             ready = {key.fileobj for key, _ in selector.select(max(0.0, seconds))}
         if self._reader in ready:
             self._drain()
-        return connection is not None and connection in ready and _is_notified(connection)
+        if connection is not None and connection in ready:
+            _take_notifications(connection)
 
     def _drain(self) -> None:
         try:
@@ -64,7 +65,7 @@ class Waker:
             return
 
 
-def _is_notified(connection: psycopg.Connection) -> bool:
+def _take_notifications(connection: psycopg.Connection) -> bool:
     return bool(list(connection.notifies(timeout=0)))
 
 

@@ -68,8 +68,9 @@ class Store:
 
     def be_no_sentinel(self) -> None:
         """Stops listening and lets another sleeper be the sentinel."""
-        self.connection.execute(self._queries["unlisten"])
-        self._value("be_no_sentinel")
+        with self.connection.pipeline():
+            self.connection.execute(self._queries["unlisten"])
+            self.connection.execute(self._queries["be_no_sentinel"])
 
     def _value(self, query: str, **parameters: Any) -> Any:
         cursor = self.connection.cursor(row_factory=scalar_row)
