@@ -46,7 +46,7 @@ class Comparison:
         self._cluster = cluster
         self._extent = extent
         self._say = say
-        self._pgbench = pgbench.find(cluster)
+        self._pgbench = pgbench.find(cluster.binaries)
         self.samples = Samples()
         self.notes: list[str] = []
 

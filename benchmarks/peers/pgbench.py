@@ -5,7 +5,6 @@ import subprocess
 import time
 from pathlib import Path
 
-from benchmarks.harness.cluster import Cluster
 from provision.database import connect
 
 HERE = Path(__file__).parent
@@ -18,9 +17,9 @@ class PgbenchError(Exception):
     """pgbench did not do its work; the text is what it said."""
 
 
-def find(cluster: Cluster) -> Path | None:
-    """The server's own pgbench, else one of the system; a newer or older one does as well."""
-    own = cluster.binaries / "pgbench"
+def find(binaries: Path) -> Path | None:
+    """The pgbench beside the server, else one of the system; a newer or older one does as well."""
+    own = binaries / "pgbench"
     if own.exists():
         return own
     system = sorted(Path("/").glob(SYSTEM_DIRECTORIES.lstrip("/")))
