@@ -12,7 +12,6 @@ import threading
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, LiteralString
 from uuid import UUID
 
@@ -92,9 +91,7 @@ def is_started(server: Server) -> bool:
     return server.pid is not None
 
 
-def test_when_postgresql_is_killed_under_load_nothing_acknowledged_is_lost_and_nothing_is_done_twice(
-    reachable_path: Path,
-) -> None:
+def test_when_postgresql_is_killed_under_load_nothing_acknowledged_is_lost_and_nothing_is_done_twice() -> None:
     outside: Counter[UUID] = Counter()
 
     def act(task: Task) -> Outcome:
@@ -105,7 +102,8 @@ def test_when_postgresql_is_killed_under_load_nothing_acknowledged_is_lost_and_n
         task.effects.once("make", {}, make=make, find=lambda token: Thing(str(token)) if outside[token] else None)
         return completed()
 
-    with Server(reachable_path / "postgres", pg_bin=PG_BIN) as server:
+    # A throw-away cluster, but one that keeps what it has acknowledged.
+    with Server(throwaway=True, pg_bin=PG_BIN, options={"fsync": "on", "synchronous_commit": "on"}) as server:
         url = server.ensure_database("shop")
         migrate(url)
         settings = Settings.model_validate({"database_url": url, "log_level": "error", "worker_poll_seconds": 0.1})
