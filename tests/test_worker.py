@@ -141,6 +141,20 @@ def test_a_result_the_database_cannot_take_holds_up_no_other(engine: Engine) -> 
     assert "could not be recorded" in ended[1]["result_message"]
 
 
+def test_a_job_that_cannot_end_at_all_holds_up_no_other(engine: Engine) -> None:
+    bad = engine.submit()
+    engine.owner.execute(
+        "CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'spoilt'; END $$"
+    )
+    engine.owner.execute(
+        f"CREATE TRIGGER spoil BEFORE UPDATE ON job FOR EACH ROW WHEN (OLD.id = '{bad}') EXECUTE FUNCTION spoil()"
+    )
+    with engine.worker(inline(echo)):
+        assert engine.ended(engine.submit())["status"] == "completed"
+        assert engine.ended(engine.submit())["status"] == "completed"
+    assert engine.job(bad)["status"] == "submitted"
+
+
 def test_jobs_of_unknown_type_are_left_to_others(engine: Engine) -> None:
     newer = engine.submit(type="provision_rocket")
     with engine.worker(inline(echo)):

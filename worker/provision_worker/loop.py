@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.metadata import version
 from uuid import UUID
 
@@ -197,16 +198,16 @@ class Worker:
         inline = [name for name in types if self._actions[name].inline]
         threaded = [name for name in types if not self._actions[name].inline]
         jobs: list[Job] = []
-        with metrics.CLAIM_SECONDS.time():
-            if threaded:
-                jobs += self._claim_fenced(store, worker, threaded, self._hand.room)
-            if inline:
-                jobs += self._claim_fenced(store, worker, inline, self._settings.worker_batch)
+        if threaded:
+            jobs += self._claim_types(store, worker, threaded, self._hand.room)
+        if inline:
+            jobs += self._claim_types(store, worker, inline, self._settings.worker_batch)
         return jobs
 
-    def _claim_fenced(self, store: Store, worker: UUID, types: Sequence[str], limit: int) -> list[Job]:
+    def _claim_types(self, store: Store, worker: UUID, types: Sequence[str], limit: int) -> list[Job]:
         try:
-            jobs = store.claim(worker, types, limit)
+            with metrics.CLAIM_SECONDS.time():
+                jobs = store.claim(worker, types, limit)
         except psycopg.Error as error:
             if error.sqlstate != LEASE_LOST:
                 raise
@@ -239,24 +240,38 @@ class Worker:
     def _record(self, store: Store, worker: UUID, batch: Sequence[Done]) -> None:
         """Records a batch; one result that the database cannot take must not keep the others from being taken."""
         try:
-            with metrics.RECORD_SECONDS.time():
-                refused = store.record(worker, [done.document() for done in batch])
+            self._record_batch(store, worker, batch)
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error:
+            for done in batch:
+                self._record_alone(store, worker, done)
+
+    def _record_alone(self, store: Store, worker: UUID, done: Done) -> None:
+        """Records one result, or else, as a failed attempt, that it could not be recorded."""
+        try:
+            self._record_batch(store, worker, [done])
         except psycopg.OperationalError:
             raise
         except psycopg.Error as error:
-            self._record_singly(store, worker, batch, error)
-        else:
-            self._recorded(batch, refused)
+            log.error("job.result_not_recorded", job=str(done.job.job_id), type=done.job.type, reason=str(error))
+            message = f"the result could not be recorded: {error.diag.message_primary}"
+            self._record_failure(store, worker, replace(done, outcome=retry(message)))
 
-    def _record_singly(self, store: Store, worker: UUID, batch: Sequence[Done], error: psycopg.Error) -> None:
-        if len(batch) > 1:
-            for done in batch:
-                self._record(store, worker, [done])
-            return
-        (done,) = batch
-        log.error("job.result_not_recorded", job=str(done.job.job_id), type=done.job.type, reason=str(error))
-        message = f"the result could not be recorded: {error.diag.message_primary}"
-        self._recorded(batch, store.record(worker, [retry(message).document(done.job)]))
+    def _record_failure(self, store: Store, worker: UUID, done: Done) -> None:
+        try:
+            self._record_batch(store, worker, [done])
+        except psycopg.OperationalError:
+            raise
+        except psycopg.Error as error:
+            # The lease stays, so that nobody tries in vain; people see the job and its worker in v_job.
+            log.error("job.left_to_people", job=str(done.job.job_id), type=done.job.type, reason=str(error))
+            self._hand.drop(1)
+
+    def _record_batch(self, store: Store, worker: UUID, batch: Sequence[Done]) -> None:
+        with metrics.RECORD_SECONDS.time():
+            refused = store.record(worker, [done.document() for done in batch])
+        self._recorded(batch, refused)
 
     def _recorded(self, batch: Sequence[Done], refused: set[UUID]) -> None:
         self._hand.drop(len(batch))
