@@ -126,7 +126,7 @@ def test_an_answer_that_trickles_in_is_given_up_in_time(lab: Lab) -> None:
         while not given_up.wait(0.02):
             line.socket.sendall(b" ")
 
-    client = lab.client(lab.scripted(script), command_timeout=0.2)
+    client = lab.client(lab.scripted(script), command_timeout=0.5)
     with pytest.raises(epp.EppUncertain, match=r"not complete in time|timed out"):
         client.send(CHECK, "abc-1")
     given_up.set()
@@ -400,6 +400,12 @@ def test_commands_have_the_shape_of_the_schemas(command: epp.Command[Any]) -> No
     validate(xml.parse(xml.serialise(frame)))
 
 
+def test_a_command_makes_a_frame_of_its_own_each_time() -> None:
+    command = epp.domain.restore("engines.test")
+    first, second = (protocol.command_frame(command.body, command.extension, "abc-1") for _ in range(2))
+    assert xml.serialise(first) == xml.serialise(second)
+
+
 def test_a_contact_is_created_as_rfc_5733_shows_it() -> None:
     details = ContactDetails(
         "sh8013",
@@ -632,6 +638,21 @@ def test_messages_are_polled_and_acknowledged(alpha: Registrar, beta: Registrar,
     assert alpha.send(epp.poll.request()).code == 1300
 
 
+def test_a_stored_message_holds_no_secret() -> None:
+    domain = xml.NS["domain"]
+    data = (
+        f'<msgQ count="3" id="7"/><resData><d:infData xmlns:d="{domain}"><d:name>a.test</d:name>'
+        "<d:authInfo><d:pw>hidden-pw</d:pw></d:authInfo></d:infData></resData>"
+    )
+    response = xml.need(xml.parse(answer(1301, "abc-1", data)), "epp:response")
+    for _ in range(2):
+        message = epp.poll.request().parse(response)
+        assert message
+        assert isinstance(message.data, epp.domain.DomainInfo)
+        assert message.data.auth_info == "hidden-pw"
+        assert "hidden-pw" not in message.xml + str(message)
+
+
 # Sessions
 
 
@@ -804,7 +825,7 @@ def test_a_slow_answer_is_uncertain_and_its_session_is_not_used_again(
     lab: Lab, registry: RegistrySimulator, kind: FaultKind
 ) -> None:
     held = registry.faults.add(kind, verb="check")
-    alpha = lab.registrar(registry, command_timeout=0.1)
+    alpha = lab.registrar(registry, command_timeout=0.5)
     with pytest.raises(epp.EppUncertain, match="timed out"):
         alpha.send(CHECK)
     held.release()
@@ -850,14 +871,13 @@ def test_a_pending_command_is_a_result(alpha: Registrar, registry: RegistrySimul
 @pytest.mark.parametrize(
     "reply",
     [
-        answer(1000, "somebody-else"),
         answer(999, "abc-1"),
         answer(3000, "abc-1"),
         answer(1000, "abc-1"),
         GREETING,
         b"<epp/>",
     ],
-    ids=["another's answer", "no code", "unknown code", "check without data", "greeting", "not EPP"],
+    ids=["no code", "unknown code", "check without data", "greeting", "not EPP"],
 )
 def test_an_answer_that_cannot_be_ours_is_uncertain(lab: Lab, reply: bytes) -> None:
     sessions: list[Line] = []
@@ -874,6 +894,67 @@ def test_an_answer_that_cannot_be_ours_is_uncertain(lab: Lab, reply: bytes) -> N
         with pytest.raises(epp.EppUncertain):
             client.send(CHECK, "abc-1")
         assert len(sessions) == number
+
+
+def test_an_answer_to_another_command_is_not_taken_for_ours(lab: Lab) -> None:
+    def script(line: Line) -> None:
+        greet_and_let_in(line)
+        line.receive()
+        line.send(answer(1000, "abc-0"))
+        line.gone()
+
+    client = lab.client(lab.scripted(script))
+    with pytest.raises(epp.EppUncertain, match=r"belongs to another command \(abc-0\)"):
+        client.send(epp.host.create(Host("ns1.a.net")), "abc-1")
+
+
+def test_a_broken_session_is_closed_at_once(lab: Lab) -> None:
+    hung_up = threading.Event()
+
+    def script(line: Line) -> None:
+        greet_and_let_in(line)
+        line.receive()
+        line.send(b"<epp/>")
+        if not line.socket.recv(1):
+            hung_up.set()
+
+    client = lab.client(lab.scripted(script))
+    with pytest.raises(epp.EppUncertain):
+        client.send(CHECK, "abc-1")
+    assert hung_up.wait(10)
+
+
+def test_a_session_is_over_when_the_registry_announces_it(lab: Lab) -> None:
+    sessions: list[Line] = []
+
+    def script(line: Line) -> None:
+        sessions.append(line)
+        greet_and_let_in(line)
+        line.receive()
+        line.send(answer(2500, "abc-1"))
+        line.gone()
+
+    client = lab.client(lab.scripted(script))
+    for number in (1, 2):
+        with pytest.raises(epp.EppUnavailable, match="2500"):
+            client.send(CHECK, "abc-1")
+        assert len(sessions) == number
+
+
+def test_an_interrupt_leaves_no_session_with_an_unread_answer(
+    alpha: Registrar, registry: RegistrySimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alpha.send(CHECK)
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "receive", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            alpha.send(CHECK)
+    assert alpha.send(epp.domain.check("other.test")).data["other.test"].available
+    assert len(registry.ledger.entries(verb="login")) == 2
+
+
+def _interrupted(self: Connection, timeout: float) -> bytes:
+    raise KeyboardInterrupt
 
 
 def test_a_create_whose_answer_tells_nothing_is_done_all_the_same(lab: Lab) -> None:
@@ -1077,15 +1158,26 @@ def test_a_closed_client_sends_nothing_more(lab: Lab, registry: RegistrySimulato
     assert [entry.verb for entry in registry.ledger.entries()] == ["login", "check", "logout"]
 
 
-def test_closing_lets_a_running_command_end(lab: Lab, registry: RegistrySimulator) -> None:
-    held = registry.faults.add(FaultKind.HOLD, verb="check")
-    client = lab.client(registry.port)
+def test_closing_lets_a_running_command_end(lab: Lab) -> None:
+    asked, closed, hung_up = threading.Event(), threading.Event(), threading.Event()
+
+    def script(line: Line) -> None:
+        greet_and_let_in(line)
+        line.receive()
+        asked.set()
+        closed.wait(10)
+        line.send(answer(1000, "abc-1"))
+        if not line.socket.recv(1):
+            hung_up.set()
+
+    client = lab.client(lab.scripted(script))
     with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(client.send, CHECK, "abc-1")
-        assert held.reached.wait(10)
+        running = threads.submit(client.send, epp.host.create(Host("ns1.a.net")), "abc-1")
+        assert asked.wait(10)
         client.close()
-        held.release()
+        closed.set()
         assert running.result(10).code == 1000
+    assert hung_up.wait(10)
 
 
 def test_closing_does_not_wait_for_a_registry_that_hangs(

@@ -232,6 +232,25 @@ def test_frames_are_read_however_they_are_cut(certificates: Certificates, cuts: 
         client.close()
 
 
+@pytest.mark.parametrize("kind", [FaultKind.CUT, FaultKind.LOSE_ANSWER, FaultKind.MID_FRAME])
+def test_a_connection_that_is_cut_ends_without_an_answer(
+    raw: RawClient, registry: RegistrySimulator, kind: FaultKind
+) -> None:
+    raw.login()
+    registry.faults.add(kind)
+    with pytest.raises(OSError, match=r".*"):
+        raw.command("<check><d:check><d:name>a.test</d:name></d:check></check>")
+
+
+def test_a_connection_that_is_gone_leaves_room_for_another_session(lab: Lab) -> None:
+    registry = lab.registry(Policy(max_sessions=1))
+    for _ in range(2):
+        client = RawClient(registry)
+        assert client.login() == 1000
+        registry.drop_connections()
+        client.close()
+
+
 # Rules
 
 

@@ -35,7 +35,7 @@ class Server:
         self._ledger = ledger
         self._tls = tls
         self._sessions = Sessions(registry.store)
-        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
@@ -60,7 +60,7 @@ class Server:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._connections[task] = writer
+        self._connections.add(task)
         line = Line()
         abrupt = True
         try:
@@ -69,9 +69,11 @@ class Server:
             abrupt = end.abrupt
         except (OSError, EOFError, framing.FrameError):
             pass  # the client is gone or talks nonsense: nobody to tell
+        except asyncio.CancelledError:
+            pass  # dropped; asyncio's streams log the end of a cancelled task as an error
         finally:
             self._sessions.end(line)
-            del self._connections[task]
+            self._connections.discard(task)
             await _close(writer, abrupt)
 
     async def _talk(self, line: Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

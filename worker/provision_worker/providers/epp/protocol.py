@@ -153,7 +153,10 @@ def hello_frame() -> Element:
 
 
 def command_frame(body: Element, extension: Element | None, cl_trid: str) -> Element:
-    """The whole message; `body` and `extension` are copied. ValueError unless `cl_trid` has 3–64 characters."""
+    """The whole message; ValueError unless `cl_trid` has 3–64 characters.
+
+    `body` and `extension` are copied: an element has one parent, and a command may be under way several times.
+    """
     if not 3 <= len(cl_trid) <= 64:
         raise ValueError(f"a client transaction id has 3–64 characters, not {len(cl_trid)}: {cl_trid!r}")
     extra = None if extension is None else node("epp:extension", copy.deepcopy(extension))
