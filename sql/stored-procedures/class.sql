@@ -40,26 +40,34 @@ END $$;
 COMMENT ON FUNCTION class.log_delete() IS 'Writes a deleted row to audit_trail_log; its arguments are the columns to leave out.';
 
 CREATE OR REPLACE FUNCTION class.log_partitions(p_months int DEFAULT 3) RETURNS int
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
--- SECURITY DEFINER: the sweeper, which runs as a worker, makes them.
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC' AS $$
+-- SECURITY DEFINER: the sweeper, which runs as a worker, makes them. UTC: whoever makes them, months meet at the same moment.
 DECLARE
-    _month date;
+    _month timestamptz;
+    _end timestamptz;
     _name text;
     _made int := 0;
 BEGIN
-    FOR _month IN SELECT (date_trunc('month', engine_now()) + make_interval(months => n))::date FROM generate_series(0, p_months) AS n LOOP
+    FOR _month IN
+        SELECT date_trunc('month', engine_now()) + make_interval(months => n) FROM generate_series(0, p_months) AS n
+        UNION SELECT date_trunc('month', logged_date) FROM audit_trail_log_default ORDER BY 1
+    LOOP
         _name := 'audit_trail_log_' || to_char(_month, 'YYYY_MM');
+        _end := _month + interval '1 month';
         CONTINUE WHEN to_regclass(_name) IS NOT NULL;
-        EXECUTE format('CREATE TABLE %I PARTITION OF audit_trail_log FOR VALUES FROM (%L) TO (%L)', _name, _month, _month + interval '1 month');
+        -- Made apart and attached, which locks nobody out of the log; entries that came too early move there first.
+        EXECUTE format('CREATE TABLE %I (LIKE audit_trail_log INCLUDING ALL)', _name);
         EXECUTE format('COMMENT ON TABLE %I IS %L', _name, 'Entries of audit_trail_log of ' || to_char(_month, 'YYYY-MM') || '.');
+        EXECUTE format('WITH early AS (DELETE FROM audit_trail_log_default WHERE logged_date >= %L AND logged_date < %L RETURNING *) INSERT INTO %I TABLE early', _month, _end, _name);
+        EXECUTE format('ALTER TABLE audit_trail_log ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', _name, _month, _end);
         _made := _made + 1;
     END LOOP;
     RETURN _made;
 END $$;
-COMMENT ON FUNCTION class.log_partitions(int) IS 'Makes the monthly partitions of audit_trail_log that are missing, from this month to p_months ahead; returns how many.';
+COMMENT ON FUNCTION class.log_partitions(int) IS 'Makes the monthly partitions of audit_trail_log that are missing, from this month to p_months ahead and for entries in the default one; returns how many.';
 
 CREATE OR REPLACE FUNCTION class.log_expire() RETURNS int
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC' AS $$
 -- SECURITY DEFINER: the sweeper, which runs as a worker, drops them.
 DECLARE
     _limit text := 'audit_trail_log_' || to_char(engine_now() - make_interval(months => setting_value('audit_retention_months')::int), 'YYYY_MM');
