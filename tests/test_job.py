@@ -362,6 +362,22 @@ def test_a_job_whose_workers_keep_being_lost_fails(shop: Shop) -> None:
     assert (row["status"], row["attempts"], row["result_message"]) == ("failed", 2, "its worker was lost")
 
 
+def test_a_lost_job_that_cannot_be_carried_home_is_held_and_the_others_go_on(shop: Shop) -> None:
+    shop.order(contact_item("a"), contact_item("b"))
+    shop.connection.execute(
+        """
+        CREATE FUNCTION stuck() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN IF NEW.reference = 'a' THEN RAISE 'stuck'; END IF; RETURN NEW; END $$;
+        CREATE TRIGGER stuck_tg BEFORE UPDATE ON provision_contact FOR EACH ROW EXECUTE FUNCTION stuck()
+        """
+    )
+    stuck, lost = shop.claim()
+    assert lose_workers(shop)["leases_lost"] == 2
+    assert seen(shop, stuck["job_id"])["held_at"]
+    assert "stuck" in shop.value("SELECT reason FROM v_attention WHERE what = 'held job' AND id = %s", stuck["job_id"])
+    assert ids(shop.claim()) == [lost["job_id"]]
+
+
 def test_a_worker_that_is_heard_of_keeps_what_it_holds(shop: Shop, job: Row) -> None:
     shop.connection.execute("UPDATE worker SET heartbeat_date = clock_timestamp() - interval '29 seconds'")
     assert shop.sweep()["leases_lost"] == 0

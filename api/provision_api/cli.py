@@ -8,10 +8,9 @@ from uuid import UUID
 import click
 from sqlalchemy import Text, Uuid, bindparam, column, func, or_, select, table
 
-from provision import ProvisionError
+from provision import ProvisionError, log
 from provision.database import connect, role_url
 from provision.settings import Settings, load
-from provision_api import log
 from provision_api.database import Statement
 from provision_api.server import serve
 

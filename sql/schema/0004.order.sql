@@ -45,6 +45,7 @@ CREATE TABLE "order" (
     CONSTRAINT order_traceparent_ck CHECK (traceparent ~ '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$')
 ) INHERITS (class.audit_trail) WITH (fillfactor = 50);
 CREATE INDEX order_tenant_customer_ix ON "order" (tenant_customer_id, id);
+CREATE INDEX order_external_reference_ix ON "order" (tenant_customer_id, external_reference) WHERE external_reference IS NOT NULL;
 SELECT class.copy_comments('class.audit_trail', '"order"');
 SELECT class.tenant_policy('"order"');
 COMMENT ON TABLE "order" IS 'What a customer asked for in one go.';

@@ -338,23 +338,53 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION engine_sweep(uuid) IS 'House-keeping, called by every worker about once a second and done by one: dead leases, due schedules, queue marks, partitions, old keys. Returns what it did.';
 
+CREATE OR REPLACE FUNCTION job_lost(p_jobs uuid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    UPDATE job SET attempts = attempts + 1, started_date = COALESCE(started_date, engine_now()), result_message = 'its worker was lost', start_date = engine_now() WHERE id = ANY (p_jobs);
+    UPDATE job SET status = 'failed', finished_date = engine_now() WHERE id = ANY (p_jobs) AND attempts >= max_attempts;
+    PERFORM job_enqueue(p_jobs);
+    PERFORM job_mirror(p_jobs, '{}');
+END $$;
+COMMENT ON FUNCTION job_lost(uuid[]) IS 'Jobs whose worker is gone have had a failed attempt, and are queued again or fail.';
+
+CREATE OR REPLACE FUNCTION job_lost_or_hold(p_jobs uuid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _reason text;
+    _job uuid;
+BEGIN
+    BEGIN
+        PERFORM job_lost(p_jobs);
+        RETURN;
+    EXCEPTION WHEN OTHERS THEN
+        -- One job that cannot be carried home must not keep the sweeper from all others. What passes by itself may.
+        IF left(SQLSTATE, 2) IN ('40', '53', '55', '57') THEN
+            RAISE;
+        END IF;
+        _reason := 'its worker was lost, and that cannot be recorded: ' || SQLERRM;
+    END;
+    IF cardinality(p_jobs) > 1 THEN
+        FOREACH _job IN ARRAY p_jobs LOOP
+            PERFORM job_lost_or_hold(ARRAY[_job]);
+        END LOOP;
+    ELSE
+        UPDATE job SET held_at = engine_now(), result_message = _reason WHERE id = p_jobs[1];
+    END IF;
+END $$;
+COMMENT ON FUNCTION job_lost_or_hold(uuid[]) IS 'The same one by one where it must be; a job whose row''s triggers refuse it is held for a person.';
+
 CREATE OR REPLACE FUNCTION sweep_leases() RETURNS int
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _jobs uuid[];
-    _spent uuid[];
 BEGIN
     -- Real time, not the injectable clock: turning time forward must not kill live workers.
     DELETE FROM worker WHERE heartbeat_date < clock_timestamp() - make_interval(secs => setting_value('lease_seconds')::int);
     _jobs := job_lease_end(ARRAY(SELECT l.job_id FROM job_lease AS l WHERE NOT EXISTS (SELECT FROM worker AS w WHERE w.id = l.worker_id) FOR UPDATE SKIP LOCKED));
-    IF cardinality(_jobs) = 0 THEN
-        RETURN 0;
+    IF cardinality(_jobs) > 0 THEN
+        PERFORM job_lost_or_hold(_jobs);
     END IF;
-    UPDATE job SET attempts = attempts + 1, started_date = COALESCE(started_date, engine_now()), result_message = 'its worker was lost', start_date = engine_now() WHERE id = ANY (_jobs);
-    SELECT array_agg(id) INTO _spent FROM job WHERE id = ANY (_jobs) AND attempts >= max_attempts;
-    UPDATE job SET status = 'failed', finished_date = engine_now() WHERE id = ANY (_spent);
-    PERFORM job_enqueue(_jobs);
-    PERFORM job_mirror(_jobs, '{}');
     RETURN cardinality(_jobs);
 END $$;
 COMMENT ON FUNCTION sweep_leases() IS 'Takes out workers that are no longer heard of and gives back what they held, as a failed attempt.';

@@ -28,7 +28,7 @@ FROM effect AS e LEFT JOIN accreditation AS a ON a.id = e.accreditation_id;
 COMMENT ON VIEW v_effect IS 'Calls to the outside: intended before they were made, and what came of them.';
 
 CREATE VIEW v_attention AS
-SELECT 'held job' AS what, j.id, format('%s of %s is held%s', j.type, COALESCE(a.name, '-'), CASE WHEN a.provider = 'manual' THEN ' for a person to do' ELSE '' END) AS reason,
+SELECT 'held job' AS what, j.id, format('%s of %s is held%s%s', j.type, COALESCE(a.name, '-'), CASE WHEN a.provider = 'manual' THEN ' for a person to do' ELSE '' END, ': ' || j.result_message) AS reason,
     CASE WHEN a.provider = 'manual' THEN format('SELECT job_complete(%L, ''{"roid": "…"}'')', j.id) ELSE format('SELECT job_release(%L)', j.id) END AS call, j.held_at AS since
 FROM job AS j LEFT JOIN accreditation AS a ON a.id = j.accreditation_id WHERE j.held_at IS NOT NULL AND j.finished_date IS NULL
 UNION ALL

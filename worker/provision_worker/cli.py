@@ -11,11 +11,11 @@ from prometheus_client import start_http_server
 from rich.console import Console
 from rich.table import Table
 
+from provision import log
 from provision import settings as settings_module
 from provision.database import pool, role_url
 from provision.settings import Settings
 
-from . import log
 from .actions import reconcile
 from .loop import Worker
 from .outcome import outcome_of

@@ -9,7 +9,9 @@ DECLARE
 BEGIN
     FOREACH _item IN ARRAY p_items LOOP
         PERFORM check_fields('ssl.create', ARRAY[_item.data], '{domain_name}', '{"domain_name": "string", "alternative_names": "array", "accreditation": "string"}');
-        PERFORM certificate_check_names(ARRAY[_item.data ->> 'domain_name']);
+        -- What is not a text stands as JSON here and is refused as a malformed name.
+        PERFORM certificate_check_names((_item.data ->> 'domain_name')
+            || ARRAY(SELECT CASE jsonb_typeof(n) WHEN 'string' THEN n ->> 0 WHEN 'null' THEN NULL ELSE n::text END FROM jsonb_array_elements(_item.data -> 'alternative_names') AS n));
         _accreditation := accreditation_for(_item.tenant_customer_id, _item.data ->> 'accreditation', '{aws,manual}');
         _step := ROW(new_id(), _item.id, 'certificate ' || (_item.data ->> 'domain_name'), 'provision_ssl', new_id(),
             (_item.data - 'accreditation') || jsonb_build_object('accreditation_id', _accreditation), '{}')::plan_step;

@@ -5,6 +5,8 @@ LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM check_fields(p_where, p_data, p_required, '{"reference": "string", "accreditation": "string", "name": "string", "organization": "string", "street": "array",
         "city": "string", "state": "string", "postal_code": "string", "country_code": "string", "phone": "string", "fax": "string", "email": "string"}');
+    PERFORM refuse('PV400', p_where || ': street must be a list of texts', left(d ->> 'street', 200), 'give one to three lines: ["12 High Street"]')
+    FROM unnest(p_data) AS d WHERE d -> 'street' @? '$[*] ? (@.type() != "string")';
     PERFORM contact_check_reference(d ->> 'reference') FROM unnest(p_data) AS d WHERE length(d ->> 'reference') NOT BETWEEN 1 AND 255;
 END $$;
 COMMENT ON FUNCTION contact_fields(text, jsonb[], text[]) IS 'Checks the shape of contacts in orders.';
@@ -64,9 +66,28 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION host_create_plan(plan_item[]) IS 'host.create: one step, the host.';
 
+CREATE OR REPLACE FUNCTION host_check_addresses(p_addresses jsonb) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _address jsonb;
+BEGIN
+    FOR _address IN SELECT jsonb_array_elements(p_addresses) LOOP
+        BEGIN
+            PERFORM (_address ->> 0)::inet WHERE jsonb_typeof(_address) = 'string';
+            IF NOT FOUND OR (_address ->> 0) LIKE '%/%' THEN
+                RAISE invalid_text_representation;
+            END IF;
+        EXCEPTION WHEN invalid_text_representation THEN
+            PERFORM refuse('PV422', 'not an IP address', left(_address::text, 200), 'addresses are strings: ["192.0.2.1", "2001:db8::1"]');
+        END;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION host_check_addresses(jsonb) IS 'Refuses what is not a list of IP addresses.';
+
 CREATE OR REPLACE FUNCTION host_step(p_item uuid, p_accreditation uuid, p_data jsonb) RETURNS plan_step
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
+    PERFORM host_check_addresses(COALESCE(p_data -> 'addresses', '[]'));
     RETURN ROW(new_id(), p_item, 'host ' || (p_data ->> 'name'), 'provision_host', new_id(), p_data || jsonb_build_object('accreditation_id', p_accreditation), '{}')::plan_step;
 END $$;
 COMMENT ON FUNCTION host_step(uuid, uuid, jsonb) IS 'The step that makes a host known.';
@@ -169,7 +190,7 @@ COMMENT ON FUNCTION domain_parts(plan_item, uuid) IS 'The contacts and name serv
 CREATE OR REPLACE FUNCTION domain_check_item(p_data jsonb, p_settings jsonb) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
-    IF (p_data ->> 'period') ~ '[.eE]' OR (p_data ->> 'period')::numeric > 99 THEN
+    IF (p_data ->> 'period') ~ '[.eE]' OR abs((p_data ->> 'period')::numeric) > 99 THEN
         PERFORM refuse('PV422', 'the period is not allowed', (p_data ->> 'period') || ' years', 'allowed are ' || (p_settings ->> 'registration_periods'));
     END IF;
     PERFORM domain_check_create(p_data ->> 'name', COALESCE((p_data ->> 'period')::int, 1), p_settings);

@@ -35,6 +35,8 @@ def configure(settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[_Forward()], force=True)
+    # Its reports of lost connections are on lines of our own already.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 
 def _renderers(settings: Settings) -> list[structlog.types.Processor]:
