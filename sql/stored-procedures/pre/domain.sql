@@ -6,7 +6,7 @@ BEGIN
     PERFORM check_fields(p_where, p_data, p_required, '{"reference": "string", "accreditation": "string", "name": "string", "organization": "string", "street": "array",
         "city": "string", "state": "string", "postal_code": "string", "country_code": "string", "phone": "string", "fax": "string", "email": "string"}');
     PERFORM refuse('PV400', p_where || ': street must be a list of texts', left(d ->> 'street', 200), 'give one to three lines: ["12 High Street"]')
-    FROM unnest(p_data) AS d WHERE d -> 'street' @? '$[*] ? (@.type() != "string")';
+    FROM unnest(p_data) AS d WHERE d -> 'street' @? 'strict $[*] ? (@.type() != "string")';
     PERFORM contact_check_reference(d ->> 'reference') FROM unnest(p_data) AS d WHERE length(d ->> 'reference') NOT BETWEEN 1 AND 255;
 END $$;
 COMMENT ON FUNCTION contact_fields(text, jsonb[], text[]) IS 'Checks the shape of contacts in orders.';
