@@ -282,6 +282,8 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION class.copy_comments(regclass, regclass) IS 'Inheritance passes on no column comments; this does.';
+SELECT class.copy_comments('class.audit', 'class.audit_trail');
+SELECT class.copy_comments('class.type_code', 'provision_status');
 
 CREATE FUNCTION class.adopt_provision(
     p_table text, job_type text, providers text[], success boolean DEFAULT true, failure boolean DEFAULT false,

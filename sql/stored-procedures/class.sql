@@ -248,11 +248,15 @@ BEGIN
 END $outer$;
 COMMENT ON FUNCTION class.generate_row_triggers(text) IS 'Generates what happens to each row of a kind before it is stored.';
 
-CREATE OR REPLACE FUNCTION class.generate_statement_triggers(p_table text) RETURNS void
+CREATE OR REPLACE FUNCTION class.fixed_plans() RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN 'SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off';
+END $$;
+COMMENT ON FUNCTION class.fixed_plans() IS 'Settings of functions whose plans are made once and along keys, whatever was in the tables when they were made; they hold for all these call.';
+
+CREATE OR REPLACE FUNCTION class.generate_after_insert(p_table text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $outer$
-DECLARE
-    -- Plans made once and along keys, whatever was in the tables when they were made. It holds for all these call.
-    _plans constant text := 'SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off';
 BEGIN
     PERFORM class.generate(p_table, '_after_insert', '() RETURNS trigger', 'checks and logs the rows of a statement and makes their jobs.', $$
         DECLARE
@@ -285,7 +289,14 @@ BEGIN
                 PERFORM {table}_submit(_ids);
             END IF;
             RETURN NULL;
-        END $$, _plans);
+        END $$, class.fixed_plans());
+    PERFORM class.replace_trigger(p_table || '_after_insert_tg', p_table, 'AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', p_table || '_after_insert()');
+END $outer$;
+COMMENT ON FUNCTION class.generate_after_insert(text) IS 'Generates what follows when rows of a kind were inserted.';
+
+CREATE OR REPLACE FUNCTION class.generate_after_update(p_table text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $outer$
+BEGIN
     PERFORM class.generate(p_table, '_after_update', '() RETURNS trigger', 'logs transitions and takes final rows home.', $$
         DECLARE
             _opened uuid[];
@@ -315,11 +326,10 @@ BEGIN
             UPDATE order_item_plan p SET status = {name:n.status_id}, previous_status = p.status, reason = CASE WHEN n.status_id <> {is:completed} THEN n.result_message END, finished_date = n.finished_date
             FROM new_rows n CROSS JOIN unnest(n.order_item_plan_ids) AS x WHERE p.id = x AND n.status_id IN ({finals});
             RETURN NULL;
-        END $$, _plans);
-    PERFORM class.replace_trigger(p_table || '_after_insert_tg', p_table, 'AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', p_table || '_after_insert()');
+        END $$, class.fixed_plans());
     PERFORM class.replace_trigger(p_table || '_after_update_tg', p_table, 'AFTER UPDATE ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', p_table || '_after_update()');
 END $outer$;
-COMMENT ON FUNCTION class.generate_statement_triggers(text) IS 'Generates what follows when rows of a kind were inserted or updated.';
+COMMENT ON FUNCTION class.generate_after_update(text) IS 'Generates what follows when rows of a kind were updated.';
 
 CREATE OR REPLACE FUNCTION class.generate_transfers(p_table text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $outer$
@@ -424,7 +434,8 @@ BEGIN
         END LOOP;
         PERFORM class.generate_row_triggers(_kind.table_name);
         PERFORM class.generate_transfers(_kind.table_name);
-        PERFORM class.generate_statement_triggers(_kind.table_name);
+        PERFORM class.generate_after_insert(_kind.table_name);
+        PERFORM class.generate_after_update(_kind.table_name);
     END LOOP;
     FOR _table IN
         WITH RECURSIVE child AS (
