@@ -8,13 +8,13 @@ from ctypes import c_longlong
 from multiprocessing.connection import Connection
 from typing import Any
 
-from provision_worker import log
 from provision_worker.actions import Action
 from provision_worker.job import Outcome, completed
 from provision_worker.loop import Worker
 from provision_worker.task import Task
 
 from benchmarks.harness import apart
+from provision import log
 from provision.settings import Settings
 
 TYPE = "provision_contact_create"

@@ -44,7 +44,7 @@ def run(settings: Settings, *, keep: bool) -> int:
             stack.callback(screen.say, "stopping everything")
             code = _play(running, screen, stack, keep)
             if keep:
-                _stay(running)
+                _stay(running, screen)
         except KeyboardInterrupt:
             pass
         finally:
@@ -127,8 +127,10 @@ def _tell(play: Play, progress: Progress, screen: Screen) -> None:
     screen.attention(play)
 
 
-def _stay(running: Stage) -> None:
-    """Until Ctrl-C, or until a part that should run has ended."""
+def _stay(running: Stage, screen: Screen) -> None:
+    """Until Ctrl-C. API and worker may be killed to see what becomes of it; they are started again."""
     forever = threading.Event()
     while not forever.wait(1.0):
-        running.check()
+        for child in running.children:
+            if said := child.revive():
+                screen.say(said)

@@ -75,18 +75,32 @@ class Child:
     def __init__(self, directory: Path, name: str, environment: dict[str, str]) -> None:
         self.name = name
         self.log = directory / f"{name}.log"
-        with self.log.open("wb") as log:
+        self._environment = environment
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        directory = self.log.parent
+        with self.log.open("ab") as log:
             # A session of its own: Ctrl-C reaches the demo alone, which then stops everything in order.
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "provision", name],
+            process = subprocess.Popen(
+                [sys.executable, "-m", "provision", self.name],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=directory,
-                env=os.environ | environment,
+                env=os.environ | self._environment,
                 start_new_session=True,
             )
-        note_process(directory, self.process.pid)
+        note_process(directory, process.pid)
+        return process
+
+    def revive(self) -> str | None:
+        """Start it again if it has ended, as a supervisor would; what to say about it."""
+        code = self.process.poll()
+        if code is None:
+            return None
+        self.process = self._start()
+        return f"provision {self.name} ended with code {code} and was started again, as process {self.process.pid}"
 
     def check(self) -> None:
         """Raises ProvisionError, with the end of the log, if the process has ended."""
