@@ -22,6 +22,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import structlog
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from pytest_postgresql.janitor import DatabaseJanitor
@@ -67,6 +68,13 @@ def _server(config: pytest.Config) -> Server:
     if SERVER not in config.stash:
         config.stash[SERVER] = Server(throwaway=True, pg_bin=PG_BIN, options={"jit": "off"}).__enter__()
     return config.stash[SERVER]
+
+
+@pytest.fixture(autouse=True)
+def _logs() -> Iterator[None]:
+    """A command that ran in this process has set up its logs; the next test may want to capture them."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
