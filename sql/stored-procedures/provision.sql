@@ -69,6 +69,6 @@ BEGIN
     IF p_table NOT IN ('contact', 'host', 'domain', 'certificate') THEN
         PERFORM refuse('PV400', 'not an inventory table', p_table, 'contact, host, domain or certificate');
     END IF;
-    EXECUTE format('UPDATE %I SET missing_reason = $2 WHERE id = $1 AND missing_reason IS DISTINCT FROM $2', p_table) USING p_id, p_reason;
+    EXECUTE format('UPDATE %I SET missing_reason = $2, updated_date = engine_now(), updated_by = caller_name() WHERE id = $1 AND missing_reason IS DISTINCT FROM $2', p_table) USING p_id, p_reason;
 END $$;
 COMMENT ON FUNCTION inventory_missing(text, uuid, text) IS 'Notes that the outside does not have something the inventory has; NULL: it has it again.';
