@@ -198,7 +198,7 @@ BEGIN
     ORDER BY t.is_default DESC, a.name LIMIT 1;
     IF NOT FOUND THEN
         PERFORM refuse('PV422', 'no names can be registered in this zone', p_name || COALESCE(' with ' || p_accreditation_name, ''), 'zones are ' || COALESCE(
-            (SELECT string_agg(DISTINCT z.name, ', ') FROM accreditation_tld AS t JOIN tld AS z ON z.id = t.tld_id JOIN accreditation AS a ON a.id = t.accreditation_id JOIN tenant_customer AS c ON c.tenant_id = a.tenant_id AND c.id = p_tenant_customer WHERE t.is_active), 'not set up yet'));
+            (SELECT string_agg(DISTINCT z.name, ', ') FROM accreditation_tld AS t JOIN tld AS z ON z.id = t.tld_id JOIN accreditation AS a ON a.id = t.accreditation_id AND a.is_active JOIN tenant_customer AS c ON c.tenant_id = a.tenant_id AND c.id = p_tenant_customer WHERE t.is_active), 'not set up yet'));
     ELSIF p_name ~ ('\..*\.' || replace(_zone, '.', '\.') || '$') THEN
         PERFORM refuse('PV422', 'only names directly under the zone can be registered', p_name, format('give <name>.%s', _zone));
     END IF;
