@@ -2,12 +2,14 @@
 
 import json
 import os
+import pkgutil
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from uuid import UUID
+from pathlib import Path
+from uuid import UUID, uuid4
 
 import pytest
 from click.testing import CliRunner, Result
@@ -20,7 +22,7 @@ from provision.server import find_binaries
 
 from . import worker_fixtures
 from .conftest import PG_BIN, Database
-from .worker_fixtures import Engine, make_accreditation, make_customer
+from .worker_fixtures import Engine, insert, make_accreditation, make_customer
 
 engine = worker_fixtures.engine
 
@@ -72,6 +74,21 @@ def test_machines_get_the_same_as_one_line_of_json(provision: Provision, order: 
     assert shown["orders"] == [{"status": "processing", "count": 1}]
     assert [row["what"] for row in shown["attention"]] == ["held job"]
     assert shown["workers"] == []
+
+
+def test_what_is_missing_outside_is_shown_since_when(provision: Provision, engine: Engine) -> None:
+    customer = make_customer(engine)
+    registry = make_accreditation(engine, customer.tenant)
+    host = insert(
+        engine,
+        "host",
+        id=uuid4(),
+        tenant_customer_id=customer.account,
+        accreditation_id=registry,
+        name="ns1.example.net",
+    )
+    engine.value("SELECT inventory_missing('host', %s, 'the registry does not have it')", host)
+    assert re.search(r"missing host, \d+ s: ns1.example.net: the registry does not have it", provision("status").output)
 
 
 def test_orders_older_than_asked_for_are_not_counted(provision: Provision, engine: Engine, order: UUID) -> None:
@@ -143,3 +160,18 @@ def test_every_shortcut_of_psqlrc_works(engine: Engine, order: UUID, database: D
     assert "contact jane  processing" in by_name["explain"]
     assert "job_complete(" in by_name["attention"]
     assert "job_retry(p_job uuid)" in by_name["functions"]
+
+
+@pytest.mark.parametrize("document", ["story.md", "operators.md"])
+def test_documents_name_only_what_exists(engine: Engine, document: str) -> None:
+    text = (Path(__file__).parent.parent / "docs" / document).read_text()
+    functions = set(re.findall(r"\b([a-z]+(?:_[a-z]+)+)\(", text))
+    known = {name for (name,) in engine.owner.execute("SELECT proname FROM pg_proc")}
+    assert len(functions) >= 6
+    assert functions <= known
+    shown = set(re.findall(r"\bv_[a-z_]+\b", text)) | set(re.findall(r"`(provision_\w+|domain\w*|job_\w+)`", text))
+    relations = {name for (name,) in engine.owner.execute("SELECT relname FROM pg_class")}
+    roles = {name for (name,) in engine.owner.execute("SELECT rolname FROM pg_roles")}
+    assert shown <= relations | roles | known
+    for name in re.findall(r"`(provision_worker\.[\w.]+)`", text):
+        assert pkgutil.resolve_name(name)
