@@ -19,6 +19,8 @@ from provision.demo.expectation import Expectation
 from provision.demo.place import LOCK, PROCESSES, note_process, place
 from provision.demo.screen import Screen
 
+from .worker_fixtures import eventually
+
 COMMAND = [sys.executable, "-m", "provision", "demo"]
 # It must neither use nor hurt what it finds here; and what it runs must not be sent to a proxy.
 STRANGE = {
@@ -84,6 +86,14 @@ def kept_on_a_terminal(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
+def workers_of(demo: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The worker processes of a demo."""
+    children = psutil.Process(demo.pid).children()
+    return [
+        child for child in children if child.status() != psutil.STATUS_ZOMBIE and child.cmdline()[-1:] == ["worker"]
+    ]
+
+
 @pytest.mark.slow
 def test_it_stays_is_alone_and_survives_its_own_death(reachable_path: Path) -> None:
     with kept_on_a_terminal(reachable_path) as demo:
@@ -95,6 +105,9 @@ def test_it_stays_is_alone_and_survives_its_own_death(reachable_path: Path) -> N
         demo.kill()
     assert len(running_below(reachable_path)) >= 3, "a killed demo can stop nothing"
     with kept_on_a_terminal(reachable_path) as demo:
+        (worker,) = workers_of(demo)
+        worker.kill()
+        eventually(lambda: [process for process in workers_of(demo) if process != worker], "a new worker")
         demo.send_signal(signal.SIGINT)
         demo.send_signal(signal.SIGINT)
         assert demo.wait(60) == 0
