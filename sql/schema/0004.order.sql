@@ -9,6 +9,7 @@ CREATE TABLE order_operation (
     plan_function text NOT NULL,
     needs_approval boolean NOT NULL DEFAULT false,
     description text NOT NULL,
+    has_parts boolean NOT NULL DEFAULT false,
     CONSTRAINT order_operation_pk PRIMARY KEY (name)
 );
 COMMENT ON TABLE order_operation IS 'What can be ordered.';
@@ -16,6 +17,7 @@ COMMENT ON COLUMN order_operation.name IS 'As orders name it: domain.create.';
 COMMENT ON COLUMN order_operation.plan_function IS 'Function (plan_item[]) returning setof plan_step that makes the plan.';
 COMMENT ON COLUMN order_operation.needs_approval IS 'Items wait for order_item_approve() before anything happens.';
 COMMENT ON COLUMN order_operation.description IS 'What it does.';
+COMMENT ON COLUMN order_operation.has_parts IS 'An item makes several things, which other orders may share; an order with several such items is accepted alone.';
 
 CREATE TABLE "order" (
     id uuid NOT NULL DEFAULT new_id(),

@@ -371,6 +371,6 @@ INSERT INTO job_type VALUES
     ('provision_host_create', 'creates a name server object at a registry (RFC 5732)', 8),
     ('provision_domain_create', 'registers a domain at a registry (RFC 5731)', 8);
 INSERT INTO order_operation VALUES
-    ('contact.create', 'contact_create_plan', false, 'creates a contact'),
-    ('host.create', 'host_create_plan', false, 'makes a name server known to a registry'),
-    ('domain.create', 'domain_create_plan', false, 'registers a domain, with the contacts and hosts it needs');
+    ('contact.create', 'contact_create_plan', false, 'creates a contact', false),
+    ('host.create', 'host_create_plan', false, 'makes a name server known to a registry', false),
+    ('domain.create', 'domain_create_plan', false, 'registers a domain, with the contacts and hosts it needs', true);

@@ -298,6 +298,10 @@ DECLARE
     _part record;
     _ready uuid[];
 BEGIN
+    -- Several kinds lock their orders in several goes, unless all of them are locked before.
+    IF (SELECT count(DISTINCT reference_table) > 1 FROM new_rows WHERE finished_date IS NOT NULL) THEN
+        PERFORM plan_lock(ARRAY(SELECT unnest(p.order_item_plan_ids) FROM class.provision AS p WHERE p.id IN (SELECT reference_id FROM new_rows WHERE finished_date IS NOT NULL)));
+    END IF;
     FOR _part IN
         SELECT reference_table, array_agg(id) AS ids FROM new_rows
         WHERE finished_date IS NOT NULL AND reference_table IS NOT NULL GROUP BY 1 ORDER BY 1
@@ -441,8 +445,8 @@ DECLARE
     _jobs uuid[];
 BEGIN
     -- Always before the rows of the jobs are locked, so that an operator and a cancelled order meet them in one order.
-    WITH gone AS (DELETE FROM job_queue WHERE job_id = ANY (p_jobs) RETURNING job_id)
-    SELECT COALESCE(array_agg(job_id), '{}') INTO _jobs FROM gone;
+    _jobs := ARRAY(SELECT job_id FROM job_queue WHERE job_id = ANY (p_jobs) ORDER BY job_id FOR UPDATE);
+    DELETE FROM job_queue WHERE job_id = ANY (_jobs);
     RETURN _jobs;
 END $$;
 COMMENT ON FUNCTION job_dequeue(uuid[]) IS 'Takes jobs out of the queue; returns those that were there, which nobody can claim any more.';
@@ -485,14 +489,18 @@ CREATE OR REPLACE FUNCTION job_retry(p_job uuid) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
 DECLARE
-    _waited constant boolean := cardinality(job_dequeue(ARRAY[p_job])) > 0;
-    _job constant job := job_for_update(p_job);
+    _waited boolean;
+    _job job;
 BEGIN
+    -- Moved within the queue and not out of it, so that whoever wants to stop the job meanwhile finds it.
+    UPDATE job_queue SET start_date = engine_now() WHERE job_id = p_job;
+    _waited := FOUND;
+    _job := job_for_update(p_job);
     IF NOT _waited THEN
         PERFORM refuse('PV409', 'the job is not waiting', p_job::text, CASE WHEN _job.held_at IS NULL THEN 'a worker has it, or it waits for its child jobs' ELSE 'SELECT job_release(id)' END);
     END IF;
     UPDATE job SET start_date = engine_now(), attempts = 0 WHERE id = p_job;
-    PERFORM job_enqueue(ARRAY[p_job]);
+    PERFORM job_wake();
     PERFORM job_log(_job, 'retried');
     RETURN 'submitted';
 END $$;

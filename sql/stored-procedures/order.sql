@@ -46,6 +46,26 @@ CREATE OR REPLACE FUNCTION order_submit_many(p_orders jsonb) RETURNS SETOF uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 -- SECURITY DEFINER: orders are written only through here.
 DECLARE
+    _ids uuid[];
+BEGIN
+    FOR _try IN 1 .. 5 LOOP
+        BEGIN
+            _ids := ARRAY(SELECT order_accept(p_orders));
+            EXIT;
+        EXCEPTION WHEN deadlock_detected THEN
+            -- An order and a result can meet the same steps in different orders; the order begins anew.
+            IF _try = 5 THEN
+                RAISE;
+            END IF;
+        END;
+    END LOOP;
+    RETURN QUERY SELECT unnest(_ids);
+END $$;
+COMMENT ON FUNCTION order_submit_many(jsonb) IS 'Takes an array of orders [{"tenant_customer_id", "items", "idempotency_key"?, options of order_submit …}], all or none; returns their ids in that order.';
+
+CREATE OR REPLACE FUNCTION order_accept(p_orders jsonb) RETURNS SETOF uuid
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
     _orders order_request[];
     _items plan_item[];
     _steps plan_step[];
@@ -59,7 +79,7 @@ BEGIN
     PERFORM plan_start(ARRAY(SELECT s.id FROM unnest(_steps) AS s JOIN order_item_plan AS p ON p.id = s.id WHERE p.status = 'processing'));
     RETURN QUERY SELECT COALESCE(o.same_as, o.id) FROM unnest(_orders) WITH ORDINALITY AS o ORDER BY o.ordinality;
 END $$;
-COMMENT ON FUNCTION order_submit_many(jsonb) IS 'Takes an array of orders [{"tenant_customer_id", "items", "idempotency_key"?, options of order_submit …}], all or none; returns their ids in that order.';
+COMMENT ON FUNCTION order_accept(jsonb) IS 'What order_submit_many does, once.';
 
 CREATE OR REPLACE FUNCTION order_requests(p_orders jsonb) RETURNS order_request[]
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -146,6 +166,17 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION order_items(order_request[]) IS 'The items of new orders.';
 
+CREATE OR REPLACE FUNCTION order_lock(p_items plan_item[]) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    -- One item claims its parts in order, and so does a set of items that have none: such orders pass each other.
+    PERFORM CASE WHEN c.is_alone THEN pg_advisory_xact_lock(c.key) ELSE pg_advisory_xact_lock_shared(c.key) END
+    FROM (
+        SELECT hashtextextended('order ' || i.tenant_customer_id, 0) AS key, count(*) > 1 AND bool_or(p.has_parts) AS is_alone
+        FROM unnest(p_items) AS i JOIN order_operation AS p ON p.name = i.operation GROUP BY 1 ORDER BY 1) AS c;
+END $$;
+COMMENT ON FUNCTION order_lock(plan_item[]) IS 'Lets orders of a customer that share parts in any order be accepted one after the other; they would wait for each other.';
+
 CREATE OR REPLACE FUNCTION order_plan(p_items plan_item[]) RETURNS plan_step[]
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
@@ -153,6 +184,7 @@ DECLARE
     _more plan_step[];
     _steps plan_step[] := '{}';
 BEGIN
+    PERFORM order_lock(p_items);
     FOR _part IN
         SELECT p.plan_function, array_agg(i ORDER BY i.id) AS items FROM unnest(p_items) AS i JOIN order_operation AS p ON p.name = i.operation GROUP BY 1 ORDER BY 1
     LOOP
@@ -291,6 +323,17 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION plan_start_or_fail(uuid[]) IS 'Starts steps that waited; one whose row is refused now fails with the reason, and the others go on.';
 
+CREATE OR REPLACE FUNCTION plan_lock(p_plans uuid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    -- Whoever ends one step touches others of its order, and of orders that wait for it: one at a time per order.
+    PERFORM FROM "order" WHERE id IN (
+        SELECT p.order_id FROM order_item_plan AS p WHERE p.id = ANY (p_plans)
+        UNION SELECT p.order_id FROM order_item_plan_dependency AS d JOIN order_item_plan AS p ON p.id = d.plan_id WHERE d.depends_on_id = ANY (p_plans))
+    ORDER BY id FOR NO KEY UPDATE;
+END $$;
+COMMENT ON FUNCTION plan_lock(uuid[]) IS 'Locks the orders of steps, and of the steps that wait for them, in id order.';
+
 CREATE OR REPLACE FUNCTION plan_stop(p_plans uuid[], p_reason text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
@@ -300,12 +343,14 @@ BEGIN
     SELECT array_agg(j.id) INTO _jobs FROM order_item_plan AS p JOIN job AS j ON j.reference_id = p.provision_id
     WHERE p.id = ANY (p_plans) AND p.status = 'processing' AND j.finished_date IS NULL AND j.started_date IS NULL
         AND NOT EXISTS (SELECT FROM effect AS e WHERE e.job_id = j.id);
-    _jobs := job_dequeue(_jobs) || ARRAY(SELECT id FROM job WHERE id = ANY (_jobs) AND held_at IS NOT NULL AND finished_date IS NULL FOR UPDATE SKIP LOCKED);
+    -- One that somebody has locked is being claimed, or an operator's; to wait for those under the order's lock is a deadlock.
+    _jobs := job_dequeue(ARRAY(SELECT job_id FROM job_queue WHERE job_id = ANY (_jobs) FOR UPDATE SKIP LOCKED)) || ARRAY(SELECT id FROM job WHERE id = ANY (_jobs) AND held_at IS NOT NULL AND finished_date IS NULL FOR UPDATE SKIP LOCKED);
     UPDATE job SET status = 'cancelled', finished_date = engine_now(), result_message = p_reason WHERE id = ANY (_jobs) AND finished_date IS NULL;
+    PERFORM plan_lock(p_plans);
     WITH stopped AS (
         UPDATE order_item_plan SET status = 'cancelled', reason = p_reason, finished_date = engine_now()
-        WHERE id = ANY (p_plans) AND status IN ('new', 'waiting') RETURNING id)
-    DELETE FROM object_operation WHERE plan_id IN (SELECT id FROM stopped);
+        WHERE id = ANY (p_plans) AND status IN ('new', 'waiting') RETURNING provision_id)
+    DELETE FROM object_operation WHERE provision_id IN (SELECT provision_id FROM stopped);
 END $$;
 COMMENT ON FUNCTION plan_stop(uuid[], text) IS 'Cancels those of the steps that have not begun: the ones that wait, and the ones whose job nobody has touched.';
 
@@ -315,6 +360,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     _completed uuid[];
     _broken uuid[];
+    _waiting uuid[];
     _items uuid[];
     _statuses text[];
     _reasons text[];
@@ -322,7 +368,11 @@ BEGIN
     SELECT array_agg(id) FILTER (WHERE status = 'completed'), array_agg(id) FILTER (WHERE status <> 'completed'),
         array_agg(order_item_id), array_agg(status), array_agg(CASE status WHEN 'failed' THEN name || ': ' || reason ELSE reason END)
     INTO _completed, _broken, _items, _statuses, _reasons FROM new_rows WHERE finished_date IS NOT NULL;
-    IF _completed IS NOT NULL THEN
+    SELECT array_agg(DISTINCT d.plan_id) INTO _waiting FROM order_item_plan_dependency AS d WHERE d.depends_on_id = ANY (_completed);
+    IF _waiting IS NOT NULL OR _broken IS NOT NULL THEN
+        PERFORM plan_lock(_waiting || _broken);
+    END IF;
+    IF _waiting IS NOT NULL THEN
         PERFORM plan_release(_completed);
     END IF;
     IF _broken IS NOT NULL THEN
@@ -339,15 +389,8 @@ SELECT class.replace_trigger('order_item_plan_settled_tg', 'order_item_plan', 'A
 CREATE OR REPLACE FUNCTION plan_release(p_completed uuid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
-    _waiting uuid[];
     _ready uuid[];
 BEGIN
-    SELECT array_agg(DISTINCT d.plan_id) INTO _waiting FROM order_item_plan_dependency AS d WHERE d.depends_on_id = ANY (p_completed);
-    IF _waiting IS NULL THEN
-        RETURN;
-    END IF;
-    -- In id order, so that two that finish at once meet the same step in the same order.
-    PERFORM FROM order_item_plan WHERE id = ANY (_waiting) ORDER BY id FOR UPDATE;
     WITH released AS (
         UPDATE order_item_plan AS p SET open_count = p.open_count - d.n,
             status = CASE WHEN p.open_count = d.n AND p.status = 'waiting' THEN 'processing' ELSE p.status END,
@@ -461,7 +504,14 @@ BEGIN
     IF _order.finished_date IS NOT NULL THEN
         PERFORM refuse('PV409', 'the order has ended', format('%s is %s', p_order, _order.status), 'what was done is undone with an order of its own');
     END IF;
-    PERFORM plan_stop(ARRAY(SELECT id FROM order_item_plan WHERE order_id = p_order AND finished_date IS NULL ORDER BY id), COALESCE(p_reason, 'cancelled by ' || caller_name()));
+    -- First those that are being claimed, or that an operator is at, are waited for, while nothing else is locked.
+    PERFORM FROM job_queue WHERE job_id IN (
+        SELECT j.id FROM order_item_plan AS p JOIN job AS j ON j.reference_id = p.provision_id WHERE p.order_id = p_order AND p.finished_date IS NULL)
+    ORDER BY job_id FOR UPDATE;
+    -- Twice: a step that is being approved or let go while the first look waits for it has a job after that.
+    FOR _look IN 1 .. 2 LOOP
+        PERFORM plan_stop(ARRAY(SELECT id FROM order_item_plan WHERE order_id = p_order AND finished_date IS NULL ORDER BY id), COALESCE(p_reason, 'cancelled by ' || caller_name()));
+    END LOOP;
     RETURN (SELECT status FROM "order" WHERE id = p_order);
 END $$;
 COMMENT ON FUNCTION order_cancel(uuid, text) IS 'Cancels what has not begun of an order; what runs goes on, what succeeded stays. Returns the order''s status then.';
@@ -473,8 +523,8 @@ DECLARE
     _order uuid;
     _ready uuid[];
 BEGIN
-    -- Steps before their item, as everywhere.
-    PERFORM FROM order_item_plan WHERE order_item_id = p_item ORDER BY id FOR UPDATE;
+    -- The order first, as for whatever changes several steps.
+    PERFORM FROM "order" WHERE id = (SELECT order_id FROM order_item WHERE id = p_item) FOR NO KEY UPDATE;
     UPDATE order_item SET status = 'processing' WHERE id = p_item AND status = 'waiting' RETURNING order_id INTO _order;
     IF NOT FOUND THEN
         PERFORM refuse('PV409', 'the item does not wait for an approval', p_item::text, 'SELECT * FROM v_order_item WHERE status = ''waiting''');

@@ -7,7 +7,8 @@ DECLARE
     _accreditation uuid;
     _step plan_step;
 BEGIN
-    FOREACH _item IN ARRAY p_items LOOP
+    -- By name, so that two orders for the same names claim them in the same order.
+    FOREACH _item IN ARRAY ARRAY(SELECT i FROM unnest(p_items) AS i ORDER BY i.data ->> 'domain_name', i.data ->> 'accreditation') LOOP
         PERFORM check_fields('ssl.create', ARRAY[_item.data], '{domain_name}', '{"domain_name": "string", "alternative_names": "array", "accreditation": "string"}');
         -- What is not a text stands as JSON here and is refused as a malformed name.
         PERFORM certificate_check_names((_item.data ->> 'domain_name')

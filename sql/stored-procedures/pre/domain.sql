@@ -54,7 +54,8 @@ DECLARE
     _accreditation uuid;
     _step plan_step;
 BEGIN
-    FOREACH _item IN ARRAY p_items LOOP
+    -- By name, so that two orders for the same hosts claim them in the same order.
+    FOREACH _item IN ARRAY ARRAY(SELECT i FROM unnest(p_items) AS i ORDER BY i.data ->> 'name', i.data ->> 'accreditation') LOOP
         PERFORM check_fields('host.create', ARRAY[_item.data], '{name}', '{"name": "string", "addresses": "array", "accreditation": "string"}');
         PERFORM domain_check_name(_item.data ->> 'name');
         _accreditation := accreditation_for(_item.tenant_customer_id, _item.data ->> 'accreditation', '{epp,manual}');
