@@ -102,8 +102,9 @@ def test_it_stays_is_alone_and_survives_its_own_death(reachable_path: Path) -> N
         )
         assert second.returncode == 1
         assert second.stderr.startswith(f"provision: a demo is running already in {reachable_path}")
+        assert len(running_below(reachable_path)) >= 3
         demo.kill()
-    assert len(running_below(reachable_path)) >= 3, "a killed demo can stop nothing"
+    eventually(lambda: not running_below(reachable_path), "the guard's work")
     with kept_on_a_terminal(reachable_path) as demo:
         (worker,) = workers_of(demo)
         worker.kill()
@@ -191,12 +192,20 @@ def sleepers() -> Iterator[list[psutil.Process]]:
             two.kill()
 
 
-def test_only_processes_of_the_killed_run_are_ended(reachable_path: Path, sleepers: list[psutil.Process]) -> None:
+def test_only_processes_of_its_own_are_ended(reachable_path: Path, sleepers: list[psutil.Process]) -> None:
     left, stranger = sleepers
     with place(reachable_path) as directory:
         note_process(directory, left.pid)
         # Another process that has got the number of one that ended.
         with (directory / PROCESSES).open("a") as file:
             file.write(f"{stranger.pid} {stranger.create_time() - 3600}\n")
+    assert (left.is_running(), stranger.is_running()) == (False, True)
+
+
+def test_what_a_killed_run_and_its_guard_left_is_ended_by_the_next(
+    reachable_path: Path, sleepers: list[psutil.Process]
+) -> None:
+    (reachable_path / "demo").mkdir()
+    note_process(reachable_path / "demo", sleepers[0].pid)
     with place(reachable_path):
-        assert (left.is_running(), stranger.is_running()) == (False, True)
+        assert [process.is_running() for process in sleepers] == [False, True]
