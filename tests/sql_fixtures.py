@@ -4,6 +4,7 @@
 tests that need several sessions. Time stands still unless a test (or `Shop.claim`) turns it forward.
 """
 
+import copy
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -123,6 +124,12 @@ class Shop:
         self.registry = self.accreditation("registry")
         self.cloud = self.accreditation("cloud", "aws")
         self._worker: UUID | None = None
+
+    def on(self, connection: psycopg.Connection) -> "Shop":
+        """The same shop over another connection."""
+        shop = copy.copy(self)
+        shop.connection = connection
+        return shop
 
     # Asking
 
@@ -262,6 +269,10 @@ class Shop:
     def claim(self, limit: int = 100, types: Sequence[str] = TYPES, worker: UUID | None = None) -> list[Row]:
         """What a worker gets to do, a second later."""
         self.pass_time("1 second")
+        return self.take(limit, types, worker)
+
+    def take(self, limit: int = 100, types: Sequence[str] = TYPES, worker: UUID | None = None) -> list[Row]:
+        """What a worker gets to do now."""
         return self.rows("SELECT * FROM job_claim(%s, %s, %s)", worker or self.worker, list(types), limit)
 
     def record(self, *results: Json, worker: UUID | None = None) -> list[UUID]:
