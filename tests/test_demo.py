@@ -181,31 +181,31 @@ def test_a_directory_of_somebody_else_is_not_used(reachable_path: Path, monkeypa
 
 
 @pytest.fixture
-def sleepers() -> Iterator[list[psutil.Process]]:
+def sleepers() -> Iterator[list[subprocess.Popen[bytes]]]:
     """Two processes that do nothing."""
     command = [sys.executable, "-c", "import signal; signal.pause()"]
     with subprocess.Popen(command) as one, subprocess.Popen(command) as two:
         try:
-            yield [psutil.Process(one.pid), psutil.Process(two.pid)]
+            yield [one, two]
         finally:
             one.kill()
             two.kill()
 
 
-def test_only_processes_of_its_own_are_ended(reachable_path: Path, sleepers: list[psutil.Process]) -> None:
+def test_only_processes_of_its_own_are_ended(reachable_path: Path, sleepers: list[subprocess.Popen[bytes]]) -> None:
     left, stranger = sleepers
     with place(reachable_path) as directory:
         note_process(directory, left.pid)
         # Another process that has got the number of one that ended.
         with (directory / PROCESSES).open("a") as file:
-            file.write(f"{stranger.pid} {stranger.create_time() - 3600}\n")
-    assert (left.is_running(), stranger.is_running()) == (False, True)
+            file.write(f"{stranger.pid} {psutil.Process(stranger.pid).create_time() - 3600}\n")
+    assert (left.poll(), stranger.poll()) == (-signal.SIGKILL, None)
 
 
 def test_what_a_killed_run_and_its_guard_left_is_ended_by_the_next(
-    reachable_path: Path, sleepers: list[psutil.Process]
+    reachable_path: Path, sleepers: list[subprocess.Popen[bytes]]
 ) -> None:
     (reachable_path / "demo").mkdir()
     note_process(reachable_path / "demo", sleepers[0].pid)
     with place(reachable_path):
-        assert [process.is_running() for process in sleepers] == [False, True]
+        assert [process.poll() for process in sleepers] == [-signal.SIGKILL, None]
