@@ -15,7 +15,7 @@ from provision.database import role_url
 from provision.settings import Settings, SettingsError, describe, load
 
 # Each has a list `commands` of click commands.
-PARTS = ("provision_api.cli", "provision_worker.cli", "provision.status", "provision.demo")
+PARTS = ("provision_api.cli", "provision_worker.cli", "provision.status", "provision.states", "provision.demo")
 
 
 class Group(click.Group):
