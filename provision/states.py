@@ -15,7 +15,7 @@ MACHINES = {
     "order_item": "One thing of an order; shown by `v_order_item`.",
     "order_item_plan": "A step of an item, which becomes one provision row; shown by `v_order_item_plan`.",
     "provision": "A row of a table `provision_…`, whoever inserted it; shown by `v_provision`.",
-    "job": "A piece of work for a worker; `v_job` shows it as `processing` while a worker holds it, which is not stored.",
+    "job": "A piece of work for a worker; `v_job` shows it as `processing` while a worker holds it (not stored).",
 }
 
 INTRODUCTION = """\
