@@ -293,7 +293,9 @@ class Server:
             "unix_socket_directories": "",
         }
         lines = [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in options.items()]
-        (self.data / "provision.conf").write_text("".join(lines))
+        path = self.data / "provision.conf"
+        path.write_text("".join(lines))
+        self._give(path)
 
     def _new_password(self) -> Path:
         path = self.directory / "password"

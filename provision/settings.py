@@ -62,13 +62,14 @@ class Settings(BaseModel):
     worker_name: str | None = Field(None, description="name in v_worker; default: host name and process id")
     worker_concurrency: Count = Field(16, description="jobs in work at the same time per worker process")
     worker_batch: Count = Field(500, description="most jobs taken with one claim")
-    worker_lease_seconds: Seconds = Field(30, description="a worker silent for so long loses its jobs to others")
+    worker_lease_seconds: Seconds = Field(
+        30, description="a worker says six times in so long that it lives; not more than setting lease_seconds"
+    )
     worker_poll_seconds: Seconds = Field(2.0, description="longest sleep of a worker when nothing wakes it")
     worker_listen: bool = Field(True, description="wake by LISTEN/NOTIFY; false behind a transaction pooler")
     worker_metrics_port: Port | None = Field(None, description="port for the worker's /metrics; default: none")
 
     aws_endpoint_url: str | None = Field(None, description="another AWS endpoint, for tests and the demo")
-    audit_retention_months: Count | None = Field(None, description="months the audit log is kept; default: for ever")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least important line logged")
     log_format: Literal["console", "json"] = Field("console", description="log lines for people or for machines")
 

@@ -8,14 +8,14 @@
 CREATE TABLE job_type (
     name text NOT NULL,
     description text NOT NULL,
-    max_attempts int NOT NULL DEFAULT 8,
+    max_attempts int NOT NULL DEFAULT 20,
     CONSTRAINT job_type_pk PRIMARY KEY (name),
     CONSTRAINT job_type_attempts_ck CHECK (max_attempts > 0)
 );
 COMMENT ON TABLE job_type IS 'What a worker can be asked to do. Workers claim only the types they know, so old and new releases run side by side.';
 COMMENT ON COLUMN job_type.name IS 'Name; the worker''s action of that name does it.';
 COMMENT ON COLUMN job_type.description IS 'What it does.';
-COMMENT ON COLUMN job_type.max_attempts IS 'Failed attempts and lost leases until the job fails.';
+COMMENT ON COLUMN job_type.max_attempts IS 'Failed attempts and lost leases until the job fails; 20 with the usual back-off outlast an outage of some hours.';
 
 CREATE TABLE job (
     id uuid NOT NULL DEFAULT new_id(),
@@ -53,6 +53,7 @@ CREATE TABLE job (
     CONSTRAINT job_priority_ck CHECK (priority BETWEEN 0 AND 9)
 ) WITH (fillfactor = 50);
 CREATE INDEX job_reference_ix ON job (reference_id);
+CREATE INDEX job_held_ix ON job (held_at) WHERE held_at IS NOT NULL;
 CREATE INDEX job_parent_ix ON job (parent_id) WHERE parent_id IS NOT NULL;
 SELECT class.tenant_policy('job');
 COMMENT ON TABLE job IS 'A piece of work for a worker. That a worker holds it is said by job_lease, so v_job shows it as processing; retries belong to the job alone.';
@@ -229,7 +230,7 @@ INSERT INTO setting VALUES
     ('retry_base_seconds', '1', 'the first retry waits up to this long; it doubles with each attempt'),
     ('retry_limit_seconds', '3600', 'no retry waits longer than this');
 
-INSERT INTO job_type VALUES ('reconcile', 'looks for what a crash left: things without rows, rows without things', 8);
+INSERT INTO job_type VALUES ('reconcile', 'looks for what a crash left: things without rows, rows without things', 20);
 
 CREATE FUNCTION job_wake_key() RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN 7236837654321987;

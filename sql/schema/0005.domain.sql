@@ -367,9 +367,9 @@ CREATE TYPE domain_part AS (type text, object_id uuid, awaited uuid, step plan_s
 COMMENT ON TYPE domain_part IS 'A contact (of a type) or name server (type NULL) of a domain to be: the object, the step to wait for, and that step if it is new.';
 
 INSERT INTO job_type VALUES
-    ('provision_contact_create', 'creates a contact at a registry (RFC 5733)', 8),
-    ('provision_host_create', 'creates a name server object at a registry (RFC 5732)', 8),
-    ('provision_domain_create', 'registers a domain at a registry (RFC 5731)', 8);
+    ('provision_contact_create', 'creates a contact at a registry (RFC 5733)', 20),
+    ('provision_host_create', 'creates a name server object at a registry (RFC 5732)', 20),
+    ('provision_domain_create', 'registers a domain at a registry (RFC 5731)', 20);
 INSERT INTO order_operation VALUES
     ('contact.create', 'contact_create_plan', false, 'creates a contact', false),
     ('host.create', 'host_create_plan', false, 'makes a name server known to a registry', false),

@@ -49,5 +49,5 @@ COMMENT ON COLUMN provision_ssl.arn IS 'ARN of the certificate.';
 COMMENT ON COLUMN provision_ssl.not_before IS 'Valid from.';
 COMMENT ON COLUMN provision_ssl.not_after IS 'Valid until.';
 
-INSERT INTO job_type VALUES ('provision_ssl_create', 'requests a certificate at ACM and validates it in Route 53', 8);
+INSERT INTO job_type VALUES ('provision_ssl_create', 'requests a certificate at ACM and validates it in Route 53', 20);
 INSERT INTO order_operation VALUES ('ssl.create', 'ssl_create_plan', false, 'requests a certificate');

@@ -36,6 +36,8 @@ from .ticker import Ticker
 
 log = structlog.get_logger(__name__)
 
+AWAY = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
+"""Errors that say the database is away: gone, or a standby that has not been promoted yet."""
 SWEEP_SECONDS = 1.0
 HEARTBEATS_PER_LEASE = 6
 STOP_SECONDS = 25.0
@@ -59,7 +61,8 @@ class Worker:
         self._backoff = Backoff()
         self._is_paused = paused
         self._stop_asked = threading.Event()
-        self._is_swept = threading.Event()
+        # The id under which we were taken for dead. Not a flag: it may become known when we have a new one already.
+        self._swept_id: UUID | None = None
         self._give_up_at = float("inf")
         self._empty_polls = 0
         self._id: UUID | None = None
@@ -107,7 +110,7 @@ class Worker:
                 with self._connect("loop") as connection:
                     self._work(Store(connection))
                     return
-            except psycopg.OperationalError as error:
+            except AWAY as error:
                 metrics.ERRORS.labels("loop").inc()
                 seconds = self._backoff.next_seconds()
                 log.warning("worker.database_away", part="loop", reason=str(error).strip(), retry_in=round(seconds, 2))
@@ -127,8 +130,8 @@ class Worker:
 
     def _beat(self, store: Store) -> None:
         worker = self._id
-        if worker and not store.heartbeat(worker) and worker == self._id:
-            self._is_swept.set()
+        if worker and not store.heartbeat(worker):
+            self._swept_id = worker
             self._waker.wake()
 
     def _sweep(self, store: Store) -> None:
@@ -149,7 +152,6 @@ class Worker:
             log.info("worker.stopped", worker=str(self._id), left_running=not self._hand.is_empty)
 
     def _register(self, store: Store) -> UUID:
-        self._is_swept.clear()
         self._id = store.register(self._name, socket.gethostname(), os.getpid(), version("provision"), [*self._actions])
         log.info("worker.registered", worker=str(self._id), name=self._name, paused=self._is_paused)
         return self._id
@@ -179,7 +181,7 @@ class Worker:
 
     def _require_id(self, store: Store) -> UUID:
         """Our id; a new one if we were taken for dead: then all we held is void."""
-        if self._id is not None and not self._is_swept.is_set():
+        if self._id is not None and self._id != self._swept_id:
             return self._id
         log.warning("worker.was_swept", worker=str(self._id))
         self._hand.abandon()
@@ -211,7 +213,7 @@ class Worker:
         except psycopg.Error as error:
             if error.sqlstate != LEASE_LOST:
                 raise
-            self._is_swept.set()
+            self._swept_id = worker
             return []
         metrics.count_claimed(job.type for job in jobs)
         return jobs
@@ -241,7 +243,7 @@ class Worker:
         """Records a batch; one result that the database cannot take must not keep the others from being taken."""
         try:
             self._record_batch(store, worker, batch)
-        except psycopg.OperationalError:
+        except AWAY:
             raise
         except psycopg.Error:
             for done in batch:
@@ -251,7 +253,7 @@ class Worker:
         """Records one result, or else, as a failed attempt, that it could not be recorded."""
         try:
             self._record_batch(store, worker, [done])
-        except psycopg.OperationalError:
+        except AWAY:
             raise
         except psycopg.Error as error:
             log.error("job.result_not_recorded", job=str(done.job.job_id), type=done.job.type, reason=str(error))
@@ -261,7 +263,7 @@ class Worker:
     def _record_failure(self, store: Store, worker: UUID, done: Done) -> None:
         try:
             self._record_batch(store, worker, [done])
-        except psycopg.OperationalError:
+        except AWAY:
             raise
         except psycopg.Error as error:
             # The lease stays, so that nobody tries in vain; people see the job and its worker in v_job.
