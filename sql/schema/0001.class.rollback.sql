@@ -5,4 +5,5 @@ DROP FUNCTION refuse(text, text, text, text);
 DROP FUNCTION caller_name();
 DROP FUNCTION tc_id_from_name(text, text);
 DROP FUNCTION engine_now();
+DROP FUNCTION new_id(uuid, text);
 DROP FUNCTION new_id();

@@ -380,8 +380,8 @@ BEGIN
     WHERE a.attrelid = quote_ident(p_table)::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> ALL (_engine);
     PERFORM class.generate(p_table, '_from_plan', '(p_plans uuid[]) RETURNS void', 'turns plan steps into rows.', format($$
         BEGIN
-            INSERT INTO {table} (id, tenant_customer_id, org_id, order_item_plan_ids, %s)
-            SELECT s.provision_id, s.tenant_customer_id, s.org_id, ARRAY[s.id], %s
+            INSERT INTO {table} (id, job_id, tenant_customer_id, org_id, order_item_plan_ids, %s)
+            SELECT s.provision_id, new_id(s.provision_id, 'job'), s.tenant_customer_id, s.org_id, ARRAY[s.id], %s
             FROM order_item_plan s CROSS JOIN LATERAL jsonb_to_record(s.data) AS r (%s) WHERE s.id = ANY (p_plans);
             {children}PERFORM {table}_children(p_plans);
         END $$, _columns, _values, _types));

@@ -156,7 +156,7 @@ DECLARE
     _unknown text;
 BEGIN
     PERFORM check_fields('item', ARRAY(SELECT jsonb_array_elements(o.items) FROM unnest(p_orders) AS o WHERE o.same_as IS NULL), '{operation,data}', '{"operation": "string", "data": "object"}');
-    SELECT COALESCE(array_agg(ROW(new_id(), o.id, o.tenant_customer_id, o.org_id, i ->> 'operation', i -> 'data', n)::plan_item), '{}') INTO _items
+    SELECT COALESCE(array_agg(ROW(new_id(o.id, n::text), o.id, o.tenant_customer_id, o.org_id, i ->> 'operation', i -> 'data', n)::plan_item), '{}') INTO _items
     FROM unnest(p_orders) AS o CROSS JOIN jsonb_array_elements(o.items) WITH ORDINALITY AS x (i, n) WHERE o.same_as IS NULL;
     SELECT i.operation INTO _unknown FROM unnest(_items) AS i WHERE NOT EXISTS (SELECT FROM order_operation AS p WHERE p.name = i.operation) LIMIT 1;
     IF FOUND THEN

@@ -30,7 +30,7 @@ BEGIN
         WITH a AS MATERIALIZED (
             SELECT x.tenant_customer_id, x.name, accreditation_for(x.tenant_customer_id, x.name, '{epp,manual}') AS id
             FROM (SELECT DISTINCT tenant_customer_id, data ->> 'accreditation' AS name FROM unnest(p_items)) AS x)
-        SELECT ROW(new_id(), i.id, 'contact ' || r.reference, 'provision_contact', new_id(), i.data - 'accreditation' || jsonb_build_object('accreditation_id', a.id, 'reference', r.reference), '{}')::plan_step
+        SELECT ROW(new_id(i.id, 'step'), i.id, 'contact ' || r.reference, 'provision_contact', new_id(i.id, 'contact'), i.data - 'accreditation' || jsonb_build_object('accreditation_id', a.id, 'reference', r.reference), '{}')::plan_step
         FROM a JOIN unnest(p_items) AS i ON i.tenant_customer_id = a.tenant_customer_id AND i.data ->> 'accreditation' IS NOT DISTINCT FROM a.name
         CROSS JOIN LATERAL (SELECT COALESCE(i.data ->> 'reference', contact_digest(i.data)) AS reference) AS r);
     PERFORM object_claim(ARRAY(
