@@ -41,14 +41,16 @@ FIGURES = (
         "Two bare statements on one table, one connection: the least that a durable queue can do.",
     ),
     Line("pgbench_server_us", "… server", "µs/job", "Processor time of PostgreSQL for a job of that kind."),
-    Line("pickup_ms", "pick-up", "ms", "From submitting an order, the worker asleep, to the start of its action."),
+    Line("pickup_ms", "pick-up of a job", "ms", "From a new row in job, the worker asleep, to its action."),
+    Line("pickup_order_ms", "… of an order", "ms", "From order_submit(), so with its checks and its plan."),
     Line("notify_ms", "bare notification", "ms", "From a bare row with a NOTIFY to its arrival at a listener."),
     Line(
         "pickup_flush_ms",
-        "pick-up, 1 ms flush",
+        "pick-up of a job, 1 ms flush",
         "ms",
         "The same where every commit waits a millisecond for its disk (commit_delay).",
     ),
+    Line("pickup_order_flush_ms", "… of an order, 1 ms flush", "ms", "The same, with that wait."),
     Line("notify_flush_ms", "bare notification, 1 ms flush", "ms", "The same, with that wait."),
     Line(
         "submitters_one",

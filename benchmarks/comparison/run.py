@@ -156,6 +156,7 @@ class Comparison:
         self.samples.add("snapshot", last_to_first(installation, self._extent.load))
 
     def _pickup(self, installation: Installation, suffix: str) -> None:
-        actions, notifications = pickup(installation, self._extent.pickups)
-        self.samples.add(f"pickup{suffix}_ms", median(actions) * 1000)
-        self.samples.add(f"notify{suffix}_ms", median(notifications) * 1000)
+        found = pickup(installation, self._extent.pickups)
+        self.samples.add(f"pickup{suffix}_ms", median(found.jobs) * 1000)
+        self.samples.add(f"pickup_order{suffix}_ms", median(found.orders) * 1000)
+        self.samples.add(f"notify{suffix}_ms", median(found.notifications) * 1000)

@@ -19,6 +19,9 @@ HERE = Path(__file__).parent
 CUSTOMER = "00000000-0000-7000-8000-000000000003"
 SUBMIT_MANY = "SELECT count(*) FROM order_submit_many(%s)"
 SUBMIT_ONE = "SELECT order_submit(%s, %s)"
+INSERT_JOB = """
+INSERT INTO job (type, accreditation_id) VALUES ('provision_contact_create', '00000000-0000-7000-8000-000000000004')
+"""
 IS_IDLE = "SELECT NOT EXISTS (SELECT FROM job_queue) AND NOT EXISTS (SELECT FROM job_lease)"
 PATIENCE_SECONDS = 120.0
 

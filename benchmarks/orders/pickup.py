@@ -1,14 +1,16 @@
-"""How soon an idle worker begins with an order, beside how soon anything can be heard of through PostgreSQL."""
+"""How soon an idle worker begins with a job or an order, beside how soon PostgreSQL lets anybody hear of anything."""
 
 import time
 from multiprocessing.connection import Connection
+from typing import NamedTuple
 
+import psycopg
 from psycopg.types.json import Jsonb
 
 from benchmarks.harness import apart
 from provision.database import connect
 
-from .installation import CUSTOMER, SUBMIT_ONE, Installation
+from .installation import CUSTOMER, INSERT_JOB, SUBMIT_ONE, Installation
 from .worker import worker
 
 # With a row, as a notification of news has one; without, the commit would not wait for the disk.
@@ -21,9 +23,17 @@ SELECT EXISTS (
 """
 
 
-def pickup(installation: Installation, samples: int) -> tuple[list[float], list[float]]:
-    """Seconds from an order to its action, and from a row with a NOTIFY to its arrival; the two by turns."""
-    actions, notifications = [], []
+class Pickups(NamedTuple):
+    """Seconds from a new job to its action, from an order to its action, from a NOTIFY to its arrival."""
+
+    jobs: list[float]
+    orders: list[float]
+    notifications: list[float]
+
+
+def pickup(installation: Installation, samples: int) -> Pickups:
+    """The three by turns; the worker sleeps each time."""
+    found = Pickups([], [], [])
     with (
         worker(installation.worker_url, tells=True) as handle,
         apart.running(_listen, installation.shop_url) as listener,
@@ -34,15 +44,25 @@ def pickup(installation: Installation, samples: int) -> tuple[list[float], list[
         for _ in range(samples):
             began = time.monotonic()
             shop.execute(NOTIFY)
-            notifications.append(listener.recv() - began)
-            while owner.execute(IS_ASLEEP).fetchone() != (True,):
-                time.sleep(0.005)
+            found.notifications.append(listener.recv() - began)
+            _wait_for_sleep(owner)
+            began = time.monotonic()
+            owner.execute(INSERT_JOB)
+            found.jobs.append(handle.started() - began)
+            _wait_for_sleep(owner)
             order = Jsonb([installation.item()])
             began = time.monotonic()
             shop.execute(SUBMIT_ONE, (CUSTOMER, order))
-            actions.append(handle.started() - began)
+            found.orders.append(handle.started() - began)
+        _wait_for_sleep(owner)
+        owner.execute("DELETE FROM job WHERE reference_id IS NULL")
     installation.ordered += samples
-    return actions, notifications
+    return found
+
+
+def _wait_for_sleep(owner: psycopg.Connection) -> None:
+    while owner.execute(IS_ASLEEP).fetchone() != (True,):
+        time.sleep(0.005)
 
 
 def _listen(pipe: Connection, url: str) -> None:

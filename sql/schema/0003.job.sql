@@ -135,9 +135,6 @@ COMMENT ON COLUMN worker.types IS 'The job types it knows.';
 COMMENT ON COLUMN worker.started_date IS 'When it registered (the machine''s clock, as leases are real time).';
 COMMENT ON COLUMN worker.heartbeat_date IS 'When it was last heard of (the database''s real clock).';
 
-CREATE SEQUENCE job_claim_no;
-COMMENT ON SEQUENCE job_claim_no IS 'Fencing tokens: rises at every claim.';
-
 CREATE TABLE job_lease (
     job_id uuid NOT NULL,
     worker_id uuid NOT NULL,
@@ -150,7 +147,7 @@ CREATE INDEX job_lease_lane_ix ON job_lease (lane);
 COMMENT ON TABLE job_lease IS 'A row here is a job in a worker''s hands. A result is taken only with the claim_no that stands here.';
 COMMENT ON COLUMN job_lease.job_id IS 'The job.';
 COMMENT ON COLUMN job_lease.worker_id IS 'Who holds it.';
-COMMENT ON COLUMN job_lease.claim_no IS 'The fencing token.';
+COMMENT ON COLUMN job_lease.claim_no IS 'The fencing token: the microsecond of the claim, and for the further jobs of the same claim the numbers after it.';
 COMMENT ON COLUMN job_lease.lane IS 'Its lane, counted against the accreditation''s max_concurrency.';
 COMMENT ON COLUMN job_lease.claimed_date IS 'Since when (the database''s real clock).';
 

@@ -97,7 +97,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION job_lease_end(uuid[]) IS 'Ends leases; returns the jobs that had one.';
 
-CREATE OR REPLACE FUNCTION job_claim_lane(p_worker uuid, p_types text[], p_lane job_lane, p_limit int) RETURNS bigint[]
+CREATE OR REPLACE FUNCTION job_claim_lane(p_worker uuid, p_types text[], p_lane job_lane, p_limit int, p_claim_no bigint) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _rows tid[];
@@ -113,7 +113,7 @@ BEGIN
     WITH gone AS (DELETE FROM job_queue WHERE ctid = ANY (_rows) RETURNING *),
         leased AS (
             INSERT INTO job_lease (job_id, worker_id, claim_no, lane)
-            SELECT g.job_id, p_worker, nextval('job_claim_no'), g.lane FROM (SELECT * FROM gone ORDER BY start_date, job_id) AS g RETURNING claim_no)
+            SELECT g.job_id, p_worker, p_claim_no + row_number() OVER (ORDER BY g.start_date, g.job_id), g.lane FROM gone AS g RETURNING claim_no)
     SELECT l.claims, g.start_date, g.job_id INTO _claims, _mark_date, _mark_id
     FROM (SELECT array_agg(claim_no ORDER BY claim_no) AS claims FROM leased) AS l
     LEFT JOIN (SELECT start_date, job_id FROM gone ORDER BY start_date DESC, job_id DESC LIMIT 1) AS g ON true;
@@ -121,7 +121,7 @@ BEGIN
     WHERE lane = p_lane.lane AND priority = p_lane.priority;
     RETURN _claims;
 END $$;
-COMMENT ON FUNCTION job_claim_lane(uuid, text[], job_lane, int) IS 'Moves due jobs of one locked lane from the queue to leases, oldest first; returns their claim numbers.';
+COMMENT ON FUNCTION job_claim_lane(uuid, text[], job_lane, int, bigint) IS 'Moves due jobs of one locked lane from the queue to leases, oldest first; returns their claim numbers, which follow p_claim_no.';
 
 CREATE OR REPLACE FUNCTION job_lane_room(p_lane uuid) RETURNS int
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
@@ -145,7 +145,12 @@ DECLARE
     _lane job_lane;
     _claims bigint[] := '{}';
     _room int;
+    -- A time and not a sequence: a number must not come again after a crash that forgot the claim.
+    _claim_no constant bigint := extract(EPOCH FROM clock_timestamp()) * 1000000;
 BEGIN
+    -- A claim need not wait for the disk. If a crash forgets it, the job is in the queue as before, and whoever still holds
+    -- it is refused; what it does outside begins with effect_begin(), whose commit brings the claim to the disk first.
+    PERFORM set_config('synchronous_commit', 'off', true);
     IF NOT EXISTS (SELECT FROM worker WHERE id = p_worker) THEN
         PERFORM refuse('PVF01', 'the worker is not registered', p_worker::text, 'register anew; what it held was given back');
     END IF;
@@ -162,7 +167,7 @@ BEGIN
         CONTINUE WHEN NOT pg_try_advisory_xact_lock(hashtextextended(_lane.lane::text, 0));
         _room := least(job_lane_room(_lane.lane), p_limit - cardinality(_claims));
         CONTINUE WHEN _room <= 0;
-        _claims := _claims || COALESCE(job_claim_lane(p_worker, p_types, _lane, _room), '{}');
+        _claims := _claims || COALESCE(job_claim_lane(p_worker, p_types, _lane, _room, _claim_no + cardinality(_claims)), '{}');
     END LOOP;
     RETURN QUERY
     SELECT j.id, l.claim_no, j.type, j.accreditation_id, j.reference_table, j.reference_id, j.data, j.state, j.attempts, j.max_attempts, j.parent_id, j.traceparent
