@@ -222,6 +222,7 @@ CREATE TABLE class.provision (
     finished_date timestamptz,
     job_attempts int NOT NULL DEFAULT 0,
     next_attempt_date timestamptz,
+    claim_no bigint,
     CONSTRAINT provision_status_fk FOREIGN KEY (status_id) REFERENCES provision_status (id),
     CONSTRAINT provision_abstract CHECK (false) NO INHERIT
 );
@@ -242,6 +243,7 @@ COMMENT ON COLUMN class.provision.processing_date IS 'When it was handed to its 
 COMMENT ON COLUMN class.provision.finished_date IS 'When it reached its final status.';
 COMMENT ON COLUMN class.provision.job_attempts IS 'Failed attempts of the job so far; read-only mirror.';
 COMMENT ON COLUMN class.provision.next_attempt_date IS 'When the job looks again; read-only mirror.';
+COMMENT ON COLUMN class.provision.claim_no IS 'The claim of the job whose result this is; read-only mirror.';
 
 CREATE TABLE class.provision_kind (
     table_name text NOT NULL,

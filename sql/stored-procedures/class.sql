@@ -267,8 +267,8 @@ BEGIN
             IF FOUND THEN
                 PERFORM refuse('PV422', '{table} begins as pending or processing', _row.id::text, 'leave status_id to the engine');
             END IF;
-            SELECT n.id, n.accreditation_id INTO _row
-            FROM new_rows n LEFT JOIN tenant_customer c ON c.id = n.tenant_customer_id AND c.is_active
+            SELECT n.accreditation_id INTO _row
+            FROM (SELECT DISTINCT tenant_customer_id, accreditation_id FROM new_rows) n LEFT JOIN tenant_customer c ON c.id = n.tenant_customer_id AND c.is_active
             LEFT JOIN accreditation a ON a.id = n.accreditation_id AND a.tenant_id = c.tenant_id AND a.is_active AND a.provider = ANY ({providers})
             WHERE a.id IS NULL LIMIT 1;
             IF FOUND THEN
@@ -304,8 +304,8 @@ BEGIN
             _ended uuid[];
         BEGIN
             INSERT INTO audit_trail_log (table_name, row_id, tenant_customer_id, org_id, operation, from_state, to_state, reason, claim_no)
-            SELECT '{table}', n.id, n.tenant_customer_id, n.org_id, 'transition', {name:n.previous_status_id}, {name:n.status_id}, n.result_message, j.claim_no
-            FROM new_rows n LEFT JOIN job j ON j.id = n.job_id WHERE n.previous_status_id <> n.status_id;
+            SELECT '{table}', n.id, n.tenant_customer_id, n.org_id, 'transition', {name:n.previous_status_id}, {name:n.status_id}, n.result_message, n.claim_no
+            FROM new_rows n WHERE n.previous_status_id <> n.status_id;
             SELECT array_agg(id) FILTER (WHERE status_id = {is:processing} AND previous_status_id = {is:pending}),
                 array_agg(id) FILTER (WHERE status_id = {is:completed}),
                 array_agg(id) FILTER (WHERE status_id IN ({is:failed}, {is:cancelled}))
@@ -351,12 +351,12 @@ BEGIN
             UPDATE {table} p SET status_id = CASE j.status WHEN 'completed' THEN {is:completed} WHEN 'failed' THEN {is:failed} ELSE {is:cancelled} END,
                 previous_status_id = p.status_id, finished_date = j.finished_date, updated_date = j.finished_date, updated_by = caller_name(){forgotten},
                 result_message = j.result_message, result_data = j.result, roid = COALESCE(j.result ->> 'roid', p.roid),
-                provisioned_date = CASE WHEN j.status = 'completed' THEN j.finished_date END, job_attempts = j.attempts, next_attempt_date = NULL{results}
+                provisioned_date = CASE WHEN j.status = 'completed' THEN j.finished_date END, job_attempts = j.attempts, next_attempt_date = NULL, claim_no = j.claim_no{results}
             FROM job j WHERE j.id = ANY (p_jobs) AND p.id = j.reference_id;
         END $$);
     PERFORM class.generate(p_table, '_mirror', '(p_jobs uuid[], p_pending uuid[]) RETURNS void', 'shows on the rows that their jobs look again later, p_pending of them because the other side decides.', $$
         BEGIN
-            UPDATE {table} p SET job_attempts = j.attempts, next_attempt_date = j.start_date, result_message = j.result_message, previous_status_id = p.status_id,
+            UPDATE {table} p SET job_attempts = j.attempts, next_attempt_date = j.start_date, claim_no = j.claim_no, result_message = j.result_message, previous_status_id = p.status_id,
                 updated_date = engine_now(), updated_by = caller_name(),
                 status_id = CASE WHEN j.id = ANY (p_pending) THEN {is:pending_action} ELSE p.status_id END
             FROM job j WHERE j.id = ANY (p_jobs) AND p.id = j.reference_id;
@@ -368,7 +368,7 @@ COMMENT ON FUNCTION class.generate_transfers(text) IS 'Generates what carries ro
 CREATE OR REPLACE FUNCTION class.generate_from_plan(p_table text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $outer$
 DECLARE
-    _engine constant text[] := '{id,tenant_customer_id,org_id,order_item_plan_ids,status_id,previous_status_id,job_id,roid,provisioned_date,result_message,result_data,processing_date,finished_date,job_attempts,next_attempt_date,created_date,created_by,updated_date,updated_by}';
+    _engine constant text[] := '{id,tenant_customer_id,org_id,order_item_plan_ids,status_id,previous_status_id,job_id,roid,provisioned_date,result_message,result_data,processing_date,finished_date,job_attempts,next_attempt_date,claim_no,created_date,created_by,updated_date,updated_by}';
     _columns text;
     _values text;
     _types text;
