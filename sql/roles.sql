@@ -52,10 +52,10 @@ DECLARE
 BEGIN
     FOR _role, _name, _value IN VALUES
         ('provision_api', 'statement_timeout', '30s'),
-        ('provision_api', 'lock_timeout', '10s'),
+        ('provision_api', 'lock_timeout', '2s'),
         ('provision_api', 'idle_in_transaction_session_timeout', '30s'),
         ('provision_worker', 'statement_timeout', '60s'),
-        ('provision_worker', 'lock_timeout', '10s'),
+        ('provision_worker', 'lock_timeout', '2s'),
         ('provision_worker', 'idle_in_transaction_session_timeout', '60s')
     LOOP
         IF NOT EXISTS (

@@ -609,3 +609,55 @@ def test_after_a_storm_everything_is_final_and_adds_up(open_shop: Shop, connect_
     assert open_shop.pairs("SELECT problem, count(*) FROM (" + PROBLEMS + ") AS p GROUP BY 1") == {}
     # Orders begin anew by themselves; a worker or an operator is seldom the victim.
     assert storm.deadlocks <= len(storm.accepted) // 10
+
+
+# Transactions that somebody leaves open -------------------------------------------------------------------------------
+
+
+def test_the_first_job_of_a_priority_makes_no_other_wait(open_shop: Shop, second: Second) -> None:
+    with open_shop.connection.transaction():
+        open_shop.order(contact_item("a"), priority=3)
+        future = second.begin(second.order, contact_item("b", city="Bonn"), priority=3)
+        assert not waiting(future)
+    assert end(future)
+
+
+def test_a_lane_that_somebody_has_locked_holds_up_no_sweep(open_shop: Shop, second: Second) -> None:
+    open_shop.order(contact_item("a"))
+    open_shop.claim()
+    with open_shop.connection.transaction():
+        open_shop.connection.execute("SELECT FROM job_lane FOR UPDATE")
+        assert end(second.begin(second.sweep))["leases_lost"] == 0
+
+
+def test_a_lost_job_whose_row_somebody_has_locked_is_left_to_a_later_sweep(open_shop: Shop, second: Second) -> None:
+    open_shop.order(contact_item("a"), contact_item("b"))
+    jobs = open_shop.claim()
+    open_shop.connection.execute("UPDATE worker SET heartbeat_date = heartbeat_date - interval '1 minute'")
+    with open_shop.connection.transaction():
+        open_shop.connection.execute(
+            "SELECT FROM provision_contact WHERE id = %s FOR UPDATE", [jobs[0]["reference_id"]]
+        )
+        assert end(second.begin(second.sweep))["leases_lost"] == 1
+        assert second.values("SELECT job_id FROM job_lease") == [jobs[0]["job_id"]]
+    assert open_shop.sweep()["leases_lost"] == 1
+
+
+def test_a_reader_of_the_log_holds_up_no_sweep(open_shop: Shop, second: Second) -> None:
+    open_shop.pass_time("40 days")
+    with open_shop.connection.transaction():
+        open_shop.connection.execute("SELECT FROM v_audit LIMIT 1")
+        assert end(second.begin(second.sweep))["partitions"] == 0
+    assert open_shop.sweep()["partitions"] > 0
+
+
+def test_what_a_worker_has_not_begun_is_handed_back_though_its_row_is_locked(open_shop: Shop, second: Second) -> None:
+    open_shop.order(contact_item("a"))
+    (job,) = open_shop.claim()
+    open_shop.record(outcome(job, "again", after_seconds=0))
+    (job,) = open_shop.claim()
+    with open_shop.connection.transaction():
+        open_shop.connection.execute("SELECT FROM provision_contact FOR UPDATE")
+        future = second.begin(second.record, outcome(job, "hand_back"))
+        assert not waiting(future)
+    assert end(future) == []

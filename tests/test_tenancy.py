@@ -454,3 +454,13 @@ def test_the_views_show_orders_of_both_ways(shop: Shop, login: str) -> None:
         assert len(shop.rows("SELECT id FROM v_provision")) == 5
         with refused(shop.connection, "PV409", "just being created"):
             shop.order(domain_item("second.test", known("third"), known("jane")))
+
+
+def test_a_login_has_time_outs_unless_it_has_its_own(shop: Shop) -> None:
+    own = f"other_system_{uuid.uuid4().hex[:8]}"
+    shop.connection.execute(f"CREATE ROLE {own}; ALTER ROLE {own} SET lock_timeout = '5s'".encode())
+    shop.connection.execute("INSERT INTO integration_login VALUES (%s, %s)", [own, shop.account])
+    settings = "SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setrole = %s::regrole"
+    rest = {"statement_timeout=30s", "idle_in_transaction_session_timeout=30s"}
+    assert set(shop.values(settings, own)) == rest | {"lock_timeout=5s"}
+    assert set(shop.values(settings, integration_login(shop))) == rest | {"lock_timeout=2s"}

@@ -3,13 +3,16 @@
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from urllib.request import urlopen
+from uuid import UUID
 
 import pytest
 from prometheus_client import REGISTRY
+from provision_worker import loop
+from provision_worker.actions import Actions
 from provision_worker.job import Outcome, again, children, completed, failed, retry
 from provision_worker.sleep import Waker
 from provision_worker.task import Task
@@ -17,6 +20,7 @@ from provision_worker.task import Task
 from provision.database import connect
 
 from . import worker_fixtures
+from .conftest import ConnectAs
 from .worker_fixtures import (
     Engine,
     Gate,
@@ -31,6 +35,9 @@ from .worker_fixtures import (
 
 engine = worker_fixtures.engine
 opened = worker_fixtures.opened
+
+
+Kind = Callable[[Callable[[Task], Outcome]], Actions]
 
 
 def echo(task: Task) -> Outcome:
@@ -302,6 +309,67 @@ def test_a_stopping_worker_hands_back_what_it_has_not_begun(engine: Engine) -> N
     statuses = [engine.job(job)["status"] for job in jobs]
     assert sorted(statuses) == ["completed", *["submitted"] * 4]
     assert {engine.job(job)["attempts"] for job in jobs} == {0}
+
+
+# Rows that somebody else has locked
+
+
+@pytest.fixture
+def in_the_way(engine: Engine, connect_as: ConnectAs, monkeypatch: pytest.MonkeyPatch) -> Iterator[UUID]:
+    """The job of a contact whose customer has left a transaction open that locks its row; workers stop without it."""
+    monkeypatch.setattr(loop, "STOP_SECONDS", 1.0)
+    customer = make_customer(engine)
+    job = make_contact(engine, customer, make_accreditation(engine, customer.tenant, provider="epp", **AT_A_REGISTRY))
+    tenant = connect_as(None)
+    with tenant.transaction(force_rollback=True):
+        tenant.execute("SELECT FROM provision_contact FOR UPDATE")
+        yield job
+
+
+AT_A_REGISTRY = {"registrar_id": "us", "endpoint": "127.0.0.1:700", "secret_ref": "env:REGISTRY_PASSWORD"}
+
+
+def contacts_too(actions: Actions) -> Actions:
+    """The same action for contacts."""
+    return {**actions, "provision_contact_create": actions["test"]}
+
+
+@pytest.mark.parametrize("kind", [inline, threaded])
+def test_a_row_that_somebody_keeps_locked_holds_up_no_other(engine: Engine, in_the_way: UUID, kind: Kind) -> None:
+    with engine.worker(contacts_too(kind(echo)), worker_batch=5):
+        for _ in range(3):
+            assert all(engine.ended(engine.submit())["status"] == "completed" for _ in range(10))
+        assert engine.job(in_the_way)["status"] == "processing"
+
+
+def test_what_was_in_the_way_is_recorded_when_it_is_free(engine: Engine, connect_as: ConnectAs) -> None:
+    customer = make_customer(engine)
+    job = make_contact(engine, customer, make_accreditation(engine, customer.tenant, provider="epp", **AT_A_REGISTRY))
+    tenant = connect_as(None)
+    with engine.worker(contacts_too(inline(echo))):
+        with tenant.transaction():
+            tenant.execute("SELECT FROM provision_contact FOR UPDATE")
+            engine.ended(engine.submit())
+        done = engine.ended(job)
+    assert (done["status"], done["attempts"]) == ("completed", 0)
+
+
+def test_a_worker_that_stops_hands_back_what_it_cannot_record(engine: Engine, in_the_way: UUID) -> None:
+    with engine.worker(contacts_too(inline(echo))):
+        engine.ended(engine.submit())
+    job = engine.job(in_the_way)
+    assert (job["status"], job["attempts"]) == ("submitted", 0)
+    assert engine.value("SELECT count(*) FROM v_worker") == 0
+
+
+def test_the_lease_of_what_cannot_be_recorded_is_kept_alive(engine: Engine, in_the_way: UUID) -> None:
+    engine.owner.execute("UPDATE setting SET value = '1' WHERE name = 'lease_seconds'")
+    with engine.worker(contacts_too(inline(echo)), worker_lease_seconds=1) as worker:
+        engine.ended(engine.submit())
+        known, claim = worker.id, engine.job(in_the_way)["claim_no"]
+        beaten = engine.value("SELECT heartbeat_date + interval '1.5 seconds' FROM v_worker")
+        eventually(lambda: engine.value("SELECT heartbeat_date > %s FROM v_worker", beaten))
+        assert (worker.id, engine.job(in_the_way)["claim_no"]) == (known, claim)
 
 
 # Losing touch

@@ -17,6 +17,9 @@ FROM job_claim(%(worker)s, %(types)s, %(limit)s)
 -- name: record
 SELECT refused.job_id FROM job_record(%(worker)s, %(results)s) AS refused (job_id)
 
+-- name: be_prompt
+SET LOCAL lock_timeout = '200ms'
+
 -- name: held
 -- What the database believes this worker to hold; more than it knows of after a claim whose answer was lost.
 SELECT job_id, claim_no FROM job_lease WHERE worker_id = %(worker)s

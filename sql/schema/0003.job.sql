@@ -91,7 +91,8 @@ CREATE TABLE job_lane (
     claimed_date timestamptz NOT NULL DEFAULT '-infinity',
     CONSTRAINT job_lane_pk PRIMARY KEY (lane, priority)
 ) WITH (fillfactor = 20);
-COMMENT ON TABLE job_lane IS 'One queue: an accreditation and a priority. Its row is the lock under which jobs are claimed from it.';
+INSERT INTO job_lane (lane, priority) SELECT '00000000-0000-0000-0000-000000000000', p FROM generate_series(0, 9) AS p;
+COMMENT ON TABLE job_lane IS 'One queue: an accreditation and a priority, made with the accreditation. Its row is the lock under which jobs are claimed from it.';
 COMMENT ON COLUMN job_lane.lane IS 'The accreditation; all zeros for jobs without one.';
 COMMENT ON COLUMN job_lane.priority IS 'The priority.';
 COMMENT ON COLUMN job_lane.mark_date IS 'Low-water mark: claims read on from here, so that rows already claimed but still visible to an old snapshot are not walked again. Dropped every second.';

@@ -8,9 +8,6 @@ LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _lane constant uuid := '00000000-0000-0000-0000-000000000000';
 BEGIN
-    INSERT INTO job_lane (lane, priority)
-    SELECT DISTINCT COALESCE(j.accreditation_id, _lane), j.priority FROM job AS j WHERE j.id = ANY (p_jobs)
-    ON CONFLICT DO NOTHING;
     INSERT INTO job_queue (lane, priority, start_date, job_id, type)
     SELECT COALESCE(j.accreditation_id, _lane), j.priority, j.start_date, j.id, j.type
     FROM job AS j WHERE j.id = ANY (p_jobs) AND j.status = 'submitted' AND j.held_at IS NULL;
@@ -41,9 +38,6 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     _lane constant uuid := '00000000-0000-0000-0000-000000000000';
 BEGIN
-    INSERT INTO job_lane (lane, priority)
-    SELECT DISTINCT COALESCE(accreditation_id, _lane), priority FROM new_rows
-    ON CONFLICT DO NOTHING;
     INSERT INTO job_queue (lane, priority, start_date, job_id, type)
     SELECT COALESCE(accreditation_id, _lane), priority, start_date, id, type FROM new_rows WHERE status = 'submitted' AND held_at IS NULL;
     PERFORM job_wake();
@@ -254,7 +248,9 @@ BEGIN
     WHERE x ->> 'outcome' = 'children' AND (x ->> 'job_id')::uuid = ANY (p_jobs);
     SELECT array_agg((x ->> 'job_id')::uuid) INTO _pending FROM jsonb_array_elements(p_results) AS x WHERE x ->> 'outcome' = 'pending';
     PERFORM job_enqueue(p_jobs);
-    PERFORM job_mirror(p_jobs, COALESCE(_pending, '{}'));
+    -- What was not begun shows nothing new, and must not wait for a row that somebody else has locked.
+    PERFORM job_mirror(ARRAY(SELECT (x ->> 'job_id')::uuid FROM jsonb_array_elements(p_results) AS x
+        WHERE x ->> 'outcome' <> 'hand_back' AND (x ->> 'job_id')::uuid = ANY (p_jobs)), COALESCE(_pending, '{}'));
 END $$;
 COMMENT ON FUNCTION job_put_off(jsonb, uuid[]) IS 'What job_record does with jobs that have not ended: count the attempt, remember the state, queue them for later, or fail them when their attempts are used up.';
 
@@ -330,8 +326,9 @@ SELECT class.replace_trigger('job_settled_tg', 'job', 'AFTER UPDATE ON {table} R
 -- The sweeper --------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION engine_sweep(p_worker uuid) RETURNS jsonb
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off SET lock_timeout = '100ms' AS $$
 -- SECURITY DEFINER: it keeps house in tables no worker may write.
+-- Lock time-out: whatever somebody else has locked is left to a later sweep; it must not keep the sweeper from the rest.
 DECLARE
     _lost int;
     _scheduled int;
@@ -341,15 +338,27 @@ BEGIN
     END IF;
     _lost := sweep_leases();
     _scheduled := sweep_schedule();
-    UPDATE job_lane SET mark_date = '-infinity', mark_id = '00000000-0000-0000-0000-000000000000' WHERE mark_date > '-infinity';
+    UPDATE job_lane SET mark_date = '-infinity', mark_id = '00000000-0000-0000-0000-000000000000'
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM job_lane WHERE mark_date > '-infinity' FOR UPDATE SKIP LOCKED));
     DELETE FROM order_idempotency WHERE created_date < engine_now() - make_interval(days => setting_value('idempotency_days')::int);
-    RETURN jsonb_build_object('leases_lost', _lost, 'jobs_scheduled', _scheduled, 'partitions', class.log_partitions() + class.log_expire());
+    RETURN jsonb_build_object('leases_lost', _lost, 'jobs_scheduled', _scheduled, 'partitions', sweep_partitions());
 END $$;
 COMMENT ON FUNCTION engine_sweep(uuid) IS 'House-keeping, called by every worker about once a second and done by one: dead leases, due schedules, queue marks, partitions, old keys. Returns what it did.';
+
+CREATE OR REPLACE FUNCTION sweep_partitions() RETURNS int
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN class.log_partitions() + class.log_expire();
+EXCEPTION WHEN lock_not_available THEN
+    -- Somebody reads the log in an open transaction. There are months to make the next partition in.
+    RETURN 0;
+END $$;
+COMMENT ON FUNCTION sweep_partitions() IS 'Makes and drops partitions of the log unless somebody has it locked; returns how many.';
 
 CREATE OR REPLACE FUNCTION job_lost(p_jobs uuid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
+    PERFORM job_lease_end(p_jobs);
     UPDATE job SET attempts = attempts + 1, started_date = COALESCE(started_date, engine_now()), result_message = 'its worker was lost', start_date = engine_now() WHERE id = ANY (p_jobs);
     UPDATE job SET status = 'failed', finished_date = engine_now() WHERE id = ANY (p_jobs) AND attempts >= max_attempts;
     PERFORM job_enqueue(p_jobs);
@@ -357,31 +366,32 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION job_lost(uuid[]) IS 'Jobs whose worker is gone have had a failed attempt, and are queued again or fail.';
 
-CREATE OR REPLACE FUNCTION job_lost_or_hold(p_jobs uuid[]) RETURNS void
+CREATE OR REPLACE FUNCTION job_lost_or_hold(p_jobs uuid[]) RETURNS int
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _reason text;
-    _job uuid;
 BEGIN
     BEGIN
         PERFORM job_lost(p_jobs);
-        RETURN;
+        RETURN cardinality(p_jobs);
     EXCEPTION WHEN OTHERS THEN
         -- One job that cannot be carried home must not keep the sweeper from all others. What passes by itself may.
-        IF left(SQLSTATE, 2) IN ('40', '53', '55', '57') THEN
+        IF left(SQLSTATE, 2) IN ('40', '53', '57') THEN
             RAISE;
+        ELSIF SQLSTATE <> '55P03' THEN
+            _reason := 'its worker was lost, and that cannot be recorded: ' || SQLERRM;
         END IF;
-        _reason := 'its worker was lost, and that cannot be recorded: ' || SQLERRM;
     END;
     IF cardinality(p_jobs) > 1 THEN
-        FOREACH _job IN ARRAY p_jobs LOOP
-            PERFORM job_lost_or_hold(ARRAY[_job]);
-        END LOOP;
-    ELSE
-        UPDATE job SET held_at = engine_now(), result_message = _reason WHERE id = p_jobs[1];
+        RETURN (SELECT sum(job_lost_or_hold(ARRAY[j])) FROM unnest(p_jobs) AS j);
+    ELSIF _reason IS NULL THEN
+        RETURN 0;
     END IF;
+    PERFORM job_lease_end(p_jobs);
+    UPDATE job SET held_at = engine_now(), result_message = left(_reason, 1000) WHERE id = p_jobs[1];
+    RETURN 1;
 END $$;
-COMMENT ON FUNCTION job_lost_or_hold(uuid[]) IS 'The same one by one where it must be; a job whose row''s triggers refuse it is held for a person.';
+COMMENT ON FUNCTION job_lost_or_hold(uuid[]) IS 'The same one by one where it must be: a job whose row somebody has locked keeps its lease for a later sweep, one whose row''s triggers refuse it is held for a person. Returns how many lost their lease.';
 
 CREATE OR REPLACE FUNCTION sweep_leases() RETURNS int
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -390,11 +400,9 @@ DECLARE
 BEGIN
     -- Real time, not the injectable clock: turning time forward must not kill live workers.
     DELETE FROM worker WHERE heartbeat_date < clock_timestamp() - make_interval(secs => setting_value('lease_seconds')::int);
-    _jobs := job_lease_end(ARRAY(SELECT l.job_id FROM job_lease AS l WHERE NOT EXISTS (SELECT FROM worker AS w WHERE w.id = l.worker_id) FOR UPDATE SKIP LOCKED));
-    IF cardinality(_jobs) > 0 THEN
-        PERFORM job_lost_or_hold(_jobs);
-    END IF;
-    RETURN cardinality(_jobs);
+    -- Not too many, since each that somebody has locked takes its time; in no order, so that those hold up no others.
+    _jobs := ARRAY(SELECT l.job_id FROM job_lease AS l WHERE NOT EXISTS (SELECT FROM worker AS w WHERE w.id = l.worker_id) ORDER BY random() LIMIT 250 FOR UPDATE SKIP LOCKED);
+    RETURN CASE WHEN cardinality(_jobs) > 0 THEN job_lost_or_hold(_jobs) ELSE 0 END;
 END $$;
 COMMENT ON FUNCTION sweep_leases() IS 'Takes out workers that are no longer heard of and gives back what they held, as a failed attempt.';
 

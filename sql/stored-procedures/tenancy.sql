@@ -1,4 +1,4 @@
--- Accreditations and API keys.
+-- Accreditations, log-ins of other systems, and API keys.
 
 CREATE OR REPLACE FUNCTION accreditation_for(p_tenant_customer uuid, p_name text, p_providers text[]) RETURNS uuid
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
@@ -28,6 +28,36 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION accreditation_scheduled() IS 'Every accreditation is reconciled once an hour.';
 SELECT class.replace_trigger('accreditation_scheduled_tg', 'accreditation', 'AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', 'accreditation_scheduled()');
+
+CREATE OR REPLACE FUNCTION accreditation_queued() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: whoever adds an accreditation need not be allowed to write the queue.
+BEGIN
+    INSERT INTO job_lane (lane, priority) SELECT a.id, p FROM new_rows AS a CROSS JOIN generate_series(0, 9) AS p;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION accreditation_queued() IS 'Every accreditation has a lane for each priority. Made by the first job of each, a lane would make all others wait for that job''s transaction.';
+SELECT class.replace_trigger('accreditation_queued_tg', 'accreditation', 'AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', 'accreditation_queued()');
+
+CREATE OR REPLACE FUNCTION integration_login_limited() RETURNS trigger
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _name text;
+    _value text;
+BEGIN
+    -- Settings of the group are not inherited, and a transaction left open keeps what it has locked from everybody else.
+    FOR _name, _value IN VALUES ('statement_timeout', '30s'), ('lock_timeout', '2s'), ('idle_in_transaction_session_timeout', '30s') LOOP
+        IF NOT EXISTS (
+            SELECT FROM pg_db_role_setting AS s JOIN pg_roles AS r ON r.oid = s.setrole CROSS JOIN unnest(s.setconfig) AS c
+            WHERE r.rolname = NEW.login AND split_part(c, '=', 1) = _name)
+        THEN
+            EXECUTE format('ALTER ROLE %I SET %I = %L', NEW.login, _name, _value);
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION integration_login_limited() IS 'Gives the log-in of another system time-outs, unless it has some of its own.';
+SELECT class.replace_trigger('integration_login_limited_tg', 'integration_login', 'AFTER INSERT OR UPDATE OF login ON {table} FOR EACH ROW', 'integration_login_limited()');
 
 CREATE OR REPLACE FUNCTION api_key_create(p_tenant_customer uuid, p_name text, p_org uuid DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$

@@ -19,8 +19,9 @@ SELECT l.lane AS accreditation_id, a.name AS accreditation, l.priority, a.max_co
     (SELECT count(*) FROM job_queue AS q WHERE q.lane = l.lane AND q.priority = l.priority AND q.start_date <= engine_now()) AS due,
     (SELECT count(*) FROM job_queue AS q WHERE q.lane = l.lane AND q.priority = l.priority AND q.start_date > engine_now()) AS later,
     (SELECT count(*) FROM job_lease AS s WHERE s.lane = l.lane) AS running
-FROM job_lane AS l LEFT JOIN accreditation AS a ON a.id = l.lane;
-COMMENT ON VIEW v_lane IS 'Queues: how much is due, waits for later, and runs, per accreditation and priority.';
+FROM job_lane AS l LEFT JOIN accreditation AS a ON a.id = l.lane
+WHERE EXISTS (SELECT FROM job_queue AS q WHERE q.lane = l.lane AND q.priority = l.priority) OR l.claimed_date > '-infinity';
+COMMENT ON VIEW v_lane IS 'Queues that are or were in use: how much is due, waits for later, and runs, per accreditation and priority.';
 
 CREATE VIEW v_effect AS
 SELECT e.job_id, e.step, e.status, e.external_name, e.attempt, a.name AS accreditation, e.reference_table, e.reference_id, e.parameters, e.result, e.token, e.claim_no, e.intended_date, e.finished_date

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -20,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 FLUSH_SECONDS = 0.01
 """How long a result waits for others to be recorded with."""
+LOCKED_SECONDS = 2.0
+"""How long results wait whose rows somebody else has locked, before they are tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,11 @@ class Hand:
         self._executor = ThreadPoolExecutor(concurrency, thread_name_prefix="action")
         self._running: dict[int, tuple[Job, Future[None]]] = {}
         self._finished: SimpleQueue[tuple[Job, Done | None]] = SimpleQueue()
-        self._results: list[Done] = []
+        # By claim number, the oldest first.
+        self._results: dict[int, Done] = {}
         self._flush_at = float("inf")
+        self._locked: dict[int, Done] = {}
+        self._locked_until = float("inf")
 
     @property
     def room(self) -> int:
@@ -70,11 +76,17 @@ class Hand:
     @property
     def is_empty(self) -> bool:
         """Whether nothing runs and nothing waits to be recorded."""
-        return not self._running and not self._results
+        return not self._running and not self._results and not self._locked
+
+    @property
+    def has_locked(self) -> bool:
+        """Whether there are results whose rows somebody else has locked."""
+        return bool(self._locked)
 
     def leases(self) -> set[Lease]:
         """The claims this worker knows to hold."""
-        jobs = [job for job, _ in self._running.values()] + [done.job for done in self._results]
+        jobs = [job for job, _ in self._running.values()]
+        jobs += [done.job for results in (self._results, self._locked) for done in results.values()]
         return {Lease(job.job_id, job.claim_no) for job in jobs}
 
     def start(self, jobs: Iterable[Job], may_run: Callable[[], bool]) -> None:
@@ -116,16 +128,33 @@ class Hand:
 
     def results(self, batch: int) -> Sequence[Done]:
         """The oldest results, at most a batch."""
-        return self._results[:batch]
+        return list(islice(self._results.values(), batch))
 
-    def drop(self, count: int) -> None:
-        """The oldest results are recorded."""
-        del self._results[:count]
+    def drop(self, batch: Iterable[Done]) -> None:
+        """These are recorded."""
+        for done in batch:
+            self._results.pop(done.job.claim_no, None)
+            self._locked.pop(done.job.claim_no, None)
         self._flush_at = time.monotonic() + FLUSH_SECONDS
+
+    def put_aside(self, done: Done) -> None:
+        """Somebody else has its rows locked; it is tried again after all others that are."""
+        self.drop([done])
+        self._locked[done.job.claim_no] = done
+        self._locked_until = time.monotonic() + LOCKED_SECONDS
+
+    def locked_in(self) -> float:
+        """Seconds until those put aside should be tried again."""
+        return max(0.0, self._locked_until - time.monotonic()) if self._locked else float("inf")
+
+    def locked(self, batch: int) -> Sequence[Done]:
+        """Those that were put aside first, at most a batch."""
+        return list(islice(self._locked.values(), batch))
 
     def abandon(self) -> None:
         """Forgets all results: the leases they belong to are lost. What still runs will be refused when it ends."""
         self._results.clear()
+        self._locked.clear()
 
     def close(self) -> None:
         """Starts nothing more. Does not wait for what runs."""
@@ -136,7 +165,7 @@ class Hand:
             return
         if not self._results:
             self._flush_at = time.monotonic() + FLUSH_SECONDS
-        self._results.append(done)
+        self._results[done.job.claim_no] = done
 
     def _run_threaded(self, job: Job) -> None:
         context = {"job": str(job.job_id), "claim_no": job.claim_no, "type": job.type, "traceparent": job.traceparent}

@@ -4,7 +4,8 @@ One thread, the loop, owns the connection that claims and records. Inline action
 of threads, and it claims no more jobs for those than it has threads free. Results are recorded in batches: when one is
 full, ten milliseconds after its first result, or at once when nothing else is going on. Beside the loop the heartbeat
 and the sweep tick on connections of their own. When the database goes away, the loop keeps what it has not recorded and
-connects again; whether the jobs are still its own the database decides, by their claim numbers.
+connects again; whether the jobs are still its own the database decides, by their claim numbers. A result whose rows
+somebody else keeps locked is put aside and tried again, while all others go on.
 """
 
 import os
@@ -38,6 +39,10 @@ log = structlog.get_logger(__name__)
 
 AWAY = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 """Errors that say the database is away: gone, or a standby that has not been promoted yet."""
+BLOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.DeadlockDetected)
+"""Errors of those that say that it is there, and that somebody else is in the way."""
+ALONE_SECONDS = 1.0
+"""How long results are recorded one by one; then what else there is has its turn."""
 SWEEP_SECONDS = 1.0
 HEARTBEATS_PER_LEASE = 6
 STOP_SECONDS = 25.0
@@ -171,6 +176,8 @@ class Worker:
             self._hand.hand_back_unstarted()
         if self._hand.flush_in(self._settings.worker_batch) <= 0:
             self._record(store, worker, self._hand.results(self._settings.worker_batch))
+        if self._hand.locked_in() <= 0:
+            self._record_each(store, worker, self._hand.locked(self._settings.worker_batch))
         jobs = self._claim(store, worker)
         self._backoff.succeeded()
         if jobs:
@@ -225,8 +232,8 @@ class Worker:
             sentinel.release()
         longest = min(self._settings.worker_poll_seconds, sentinel.longest_sleep())
         seconds = min(longest, self._due_in(store, types)) if types else longest
-        seconds = min(seconds, self._hand.flush_in(self._settings.worker_batch), self._give_up_at - time.monotonic())
-        self._waker.wait(seconds, store.connection)
+        results = min(self._hand.flush_in(self._settings.worker_batch), self._hand.locked_in())
+        self._waker.wait(min(seconds, results, self._give_up_at - time.monotonic()), store.connection)
 
     def _due_in(self, store: Store, types: Sequence[str]) -> float:
         """Seconds until a waiting job is due; patient with one that is overdue, as its lane has no room."""
@@ -242,44 +249,61 @@ class Worker:
     def _record(self, store: Store, worker: UUID, batch: Sequence[Done]) -> None:
         """Records a batch; one result that the database cannot take must not keep the others from being taken."""
         try:
-            self._record_batch(store, worker, batch)
-        except AWAY:
-            raise
-        except psycopg.Error:
-            for done in batch:
-                self._record_alone(store, worker, done)
-
-    def _record_alone(self, store: Store, worker: UUID, done: Done) -> None:
-        """Records one result, or else, as a failed attempt, that it could not be recorded."""
-        try:
-            self._record_batch(store, worker, [done])
-        except AWAY:
-            raise
+            self._record_batch(store, worker, batch, promptly=self._hand.has_locked)
         except psycopg.Error as error:
+            if is_away(error):
+                raise
+            self._record_each(store, worker, batch)
+
+    def _record_each(self, store: Store, worker: UUID, batch: Sequence[Done]) -> None:
+        """Records results one by one, for a while; those that somebody is in the way of have another turn later."""
+        until = time.monotonic() + ALONE_SECONDS
+        for done in batch:
+            if time.monotonic() >= until or not self._record_alone(store, worker, done):
+                self._hand.put_aside(done)
+
+    def _record_alone(self, store: Store, worker: UUID, done: Done) -> bool:
+        """Records one result, or else, as a failed attempt, that it could not be; False: somebody is in the way."""
+        try:
+            self._record_batch(store, worker, [done], promptly=True)
+        except psycopg.Error as error:
+            if is_away(error):
+                raise
+            if isinstance(error, BLOCKED):
+                reason = error.diag.message_primary
+                log.warning("job.result_waits", job=str(done.job.job_id), type=done.job.type, reason=reason)
+                return False
             log.error("job.result_not_recorded", job=str(done.job.job_id), type=done.job.type, reason=str(error))
             message = f"the result could not be recorded: {error.diag.message_primary}"
             self._record_failure(store, worker, replace(done, outcome=retry(message)))
+        return True
 
     def _record_failure(self, store: Store, worker: UUID, done: Done) -> None:
         try:
             self._record_batch(store, worker, [done])
-        except AWAY:
-            raise
         except psycopg.Error as error:
+            if isinstance(error, AWAY):
+                raise
             # The lease stays, so that nobody tries in vain; people see the job and its worker in v_job.
             log.error("job.left_to_people", job=str(done.job.job_id), type=done.job.type, reason=str(error))
-            self._hand.drop(1)
+            self._hand.drop([done])
 
-    def _record_batch(self, store: Store, worker: UUID, batch: Sequence[Done]) -> None:
+    def _record_batch(self, store: Store, worker: UUID, batch: Sequence[Done], *, promptly: bool = False) -> None:
+        record = store.record_promptly if promptly else store.record
         with metrics.RECORD_SECONDS.time():
-            refused = store.record(worker, [done.document() for done in batch])
+            refused = record(worker, [done.document() for done in batch])
         self._recorded(batch, refused)
 
     def _recorded(self, batch: Sequence[Done], refused: set[UUID]) -> None:
-        self._hand.drop(len(batch))
+        self._hand.drop(batch)
         metrics.count_results((done.job.type, done.outcome.kind, done.job.job_id in refused) for done in batch)
         for done in batch:
             if done.job.job_id in refused:
                 done.report("job.refused")
             elif not self._actions[done.job.type].inline:  # Of those there may be thousands a second.
                 done.report("job.recorded")
+
+
+def is_away(error: psycopg.Error) -> bool:
+    """Whether an error says that the database is away."""
+    return isinstance(error, AWAY) and not isinstance(error, BLOCKED)
