@@ -400,6 +400,45 @@ def test_a_worker_that_says_goodbye_gives_back_what_it_holds(shop: Shop, job: Ro
     assert shop.values("SELECT jobs FROM v_worker WHERE id = %s", shop.worker) == [1]
 
 
+def test_a_held_result_leaves_the_job_to_people(shop: Shop, job: Row) -> None:
+    assert shop.record(outcome(job, "hold", message="its row takes nothing")) == []
+    row = seen(shop, job["job_id"])
+    assert (row["status"], row["worker"], row["attempts"]) == ("submitted", None, 0)
+    reason = shop.value("SELECT reason FROM v_attention WHERE what = 'held job' AND id = %s", job["job_id"])
+    assert reason == "provision_contact_create of registry is held: its row takes nothing"
+    assert shop.claim() == []
+    shop.value("SELECT job_release(%s)", job["job_id"])
+    assert ids(shop.claim()) == [job["job_id"]]
+
+
+# Settings -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lease_seconds", "soon"),
+        ("lease_seconds", "0.5"),
+        ("lease_seconds", "0"),
+        ("idempotency_days", ""),
+        ("audit_retention_months", "99999999999"),
+        ("retry_base_seconds", "-1"),
+        ("retry_limit_seconds", "NaN"),
+        ("retry_limit_seconds", "1e300"),
+    ],
+)
+def test_a_setting_that_cannot_be_read_is_refused(shop: Shop, name: str, value: str) -> None:
+    with refused(shop.connection, "PV422", f"{name} cannot be that {value}".strip()):
+        shop.set(name, value)
+
+
+def test_settings_that_can_be_read_are_taken(shop: Shop) -> None:
+    shop.set("retry_base_seconds", "0.25")
+    shop.set("lease_seconds", "60")
+    shop.connection.execute("INSERT INTO setting VALUES ('greeting', 'hello', 'what is said')")
+    assert shop.value("SELECT setting_value('greeting')") == "hello"
+
+
 # Recurring work -------------------------------------------------------------------------------------------------------
 
 

@@ -38,6 +38,12 @@ opened = worker_fixtures.opened
 
 
 Kind = Callable[[Callable[[Task], Outcome]], Actions]
+AT_A_REGISTRY = {"registrar_id": "us", "endpoint": "127.0.0.1:700", "secret_ref": "env:REGISTRY_PASSWORD"}
+
+
+def contacts_too(actions: Actions) -> Actions:
+    """The same action for contacts."""
+    return {**actions, "provision_contact_create": actions["test"]}
 
 
 def echo(task: Task) -> Outcome:
@@ -160,6 +166,32 @@ def test_a_job_that_cannot_end_at_all_holds_up_no_other(engine: Engine) -> None:
         assert engine.ended(engine.submit())["status"] == "completed"
         assert engine.ended(engine.submit())["status"] == "completed"
     assert engine.job(bad)["status"] == "submitted"
+
+
+@pytest.mark.parametrize("act", [echo, lambda task: retry("no answer"), lambda task: failed("no")])
+def test_what_came_of_a_job_whose_row_takes_nothing_is_told_to_people(
+    engine: Engine, act: Callable[[Task], Outcome]
+) -> None:
+    customer = make_customer(engine)
+    bad = make_contact(engine, customer, make_accreditation(engine, customer.tenant, provider="epp", **AT_A_REGISTRY))
+    engine.owner.execute(
+        """
+        CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'spoilt'; END $$;
+        CREATE TRIGGER spoil BEFORE UPDATE ON provision_contact FOR EACH ROW EXECUTE FUNCTION spoil();
+        """
+    )
+    with engine.worker(contacts_too(inline(act))):
+        eventually(lambda: engine.job(bad)["held_at"])
+        reason = engine.value("SELECT reason FROM v_attention WHERE what = 'held job' AND id = %s", bad)
+        assert reason.endswith("the result could not be recorded: spoilt")
+        assert engine.job(bad)["worker"] is None
+        engine.owner.execute("DROP TRIGGER spoil ON provision_contact")
+        if act is echo:
+            engine.owner.execute("SELECT job_release(%s)", [bad])
+            assert engine.ended(bad)["status"] == "completed"
+        else:
+            engine.owner.execute("SELECT job_cancel(%s)", [bad])
+            assert engine.ended(bad)["status"] == "cancelled"
 
 
 def test_jobs_of_unknown_type_are_left_to_others(engine: Engine) -> None:
@@ -324,14 +356,6 @@ def in_the_way(engine: Engine, connect_as: ConnectAs, monkeypatch: pytest.Monkey
     with tenant.transaction(force_rollback=True):
         tenant.execute("SELECT FROM provision_contact FOR UPDATE")
         yield job
-
-
-AT_A_REGISTRY = {"registrar_id": "us", "endpoint": "127.0.0.1:700", "secret_ref": "env:REGISTRY_PASSWORD"}
-
-
-def contacts_too(actions: Actions) -> Actions:
-    """The same action for contacts."""
-    return {**actions, "provision_contact_create": actions["test"]}
 
 
 @pytest.mark.parametrize("kind", [inline, threaded])

@@ -215,18 +215,26 @@ CREATE TABLE setting (
     name text NOT NULL,
     value text NOT NULL,
     description text NOT NULL,
-    CONSTRAINT setting_pk PRIMARY KEY (name)
+    type text NOT NULL DEFAULT 'text',
+    minimum numeric,
+    maximum numeric,
+    CONSTRAINT setting_pk PRIMARY KEY (name),
+    CONSTRAINT setting_type_ck CHECK (type IN ('text', 'integer', 'number')),
+    CONSTRAINT setting_range_ck CHECK (type <> 'text' OR (minimum IS NULL AND maximum IS NULL))
 );
 COMMENT ON TABLE setting IS 'Settings that rules in the database read.';
 COMMENT ON COLUMN setting.name IS 'Name.';
 COMMENT ON COLUMN setting.value IS 'Value, as text.';
 COMMENT ON COLUMN setting.description IS 'What it does.';
+COMMENT ON COLUMN setting.type IS 'text, integer or number.';
+COMMENT ON COLUMN setting.minimum IS 'The least a number may be.';
+COMMENT ON COLUMN setting.maximum IS 'The most a number may be.';
 INSERT INTO setting VALUES
-    ('lease_seconds', '30', 'a worker not heard of for so long loses what it holds'),
-    ('audit_retention_months', '120', 'audit partitions older than this are dropped by the sweeper'),
-    ('idempotency_days', '7', 'how long an Idempotency-Key is remembered'),
-    ('retry_base_seconds', '1', 'the first retry waits up to this long; it doubles with each attempt'),
-    ('retry_limit_seconds', '3600', 'no retry waits longer than this');
+    ('lease_seconds', '30', 'a worker not heard of for so long loses what it holds', 'integer', 1, 3600),
+    ('audit_retention_months', '120', 'audit partitions older than this are dropped by the sweeper', 'integer', 1, 1200),
+    ('idempotency_days', '7', 'how long an Idempotency-Key is remembered', 'integer', 1, 3650),
+    ('retry_base_seconds', '1', 'the first retry waits up to this long; it doubles with each attempt', 'number', 0.001, 86400),
+    ('retry_limit_seconds', '3600', 'no retry waits longer than this', 'number', 0.001, 604800);
 
 INSERT INTO job_type VALUES ('reconcile', 'looks for what a crash left: things without rows, rows without things', 20);
 

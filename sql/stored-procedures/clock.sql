@@ -33,3 +33,17 @@ BEGIN
     RETURN _value;
 END $$;
 COMMENT ON FUNCTION setting_value(text) IS 'Value of a setting; an unknown name is refused.';
+
+CREATE OR REPLACE FUNCTION setting_validate() RETURNS trigger
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _pattern constant text := CASE NEW.type WHEN 'integer' THEN '^-?\d{1,9}$' WHEN 'number' THEN '^-?\d{1,9}(\.\d{1,9})?$' ELSE '' END;
+BEGIN
+    IF NEW.value !~ _pattern OR (NEW.type <> 'text' AND NEW.value::numeric NOT BETWEEN COALESCE(NEW.minimum, '-infinity') AND COALESCE(NEW.maximum, 'infinity')) THEN
+        PERFORM refuse('PV422', format('%s cannot be that', NEW.name), NEW.value,
+            format('give %s %s from %s to %s', CASE NEW.type WHEN 'integer' THEN 'an' ELSE 'a' END, NEW.type, COALESCE(NEW.minimum::text, 'any'), COALESCE(NEW.maximum::text, 'any')));
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION setting_validate() IS 'Refuses values of settings that cannot be read as what they are.';
+SELECT class.replace_trigger('setting_validate_tg', 'setting', 'BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW', 'setting_validate()');

@@ -224,9 +224,9 @@ DECLARE
     _pending uuid[];
 BEGIN
     SELECT COALESCE(x ->> 'outcome', 'none given') INTO _unknown FROM jsonb_array_elements(p_results) AS x
-    WHERE (x ->> 'outcome' IN ('completed', 'failed', 'retry', 'again', 'pending', 'hand_back', 'children')) IS NOT TRUE LIMIT 1;
+    WHERE (x ->> 'outcome' IN ('completed', 'failed', 'retry', 'again', 'pending', 'hand_back', 'children', 'hold')) IS NOT TRUE LIMIT 1;
     IF FOUND THEN
-        PERFORM refuse('PV400', 'unknown outcome', _unknown, 'completed, failed, retry, again, pending, hand_back or children');
+        PERFORM refuse('PV400', 'unknown outcome', _unknown, 'completed, failed, retry, again, pending, hand_back, children or hold');
     END IF;
     WITH r AS (
         SELECT * FROM jsonb_to_recordset(p_results) AS x (job_id uuid, claim_no bigint, outcome text, message text, state jsonb, after_seconds float8, children jsonb)
@@ -236,6 +236,7 @@ BEGIN
         state = COALESCE(r.state, j.state),
         result_message = COALESCE(r.message, j.result_message),
         claim_no = r.claim_no,
+        held_at = CASE WHEN r.outcome = 'hold' THEN engine_now() END,
         started_date = CASE WHEN r.outcome = 'hand_back' THEN j.started_date ELSE COALESCE(j.started_date, engine_now()) END,
         start_date = CASE r.outcome WHEN 'hand_back' THEN j.start_date
             ELSE engine_now() + make_interval(secs => greatest(COALESCE(r.after_seconds, 0), CASE WHEN r.outcome = 'retry' THEN job_backoff(j.attempts) ELSE 0 END)) END
@@ -248,11 +249,12 @@ BEGIN
     WHERE x ->> 'outcome' = 'children' AND (x ->> 'job_id')::uuid = ANY (p_jobs);
     SELECT array_agg((x ->> 'job_id')::uuid) INTO _pending FROM jsonb_array_elements(p_results) AS x WHERE x ->> 'outcome' = 'pending';
     PERFORM job_enqueue(p_jobs);
-    -- What was not begun shows nothing new, and must not wait for a row that somebody else has locked.
+    -- What was not begun shows nothing new, and must not wait for a row that somebody else has locked; what is held may be
+    -- held because its row takes nothing.
     PERFORM job_mirror(ARRAY(SELECT (x ->> 'job_id')::uuid FROM jsonb_array_elements(p_results) AS x
-        WHERE x ->> 'outcome' <> 'hand_back' AND (x ->> 'job_id')::uuid = ANY (p_jobs)), COALESCE(_pending, '{}'));
+        WHERE x ->> 'outcome' NOT IN ('hand_back', 'hold') AND (x ->> 'job_id')::uuid = ANY (p_jobs)), COALESCE(_pending, '{}'));
 END $$;
-COMMENT ON FUNCTION job_put_off(jsonb, uuid[]) IS 'What job_record does with jobs that have not ended: count the attempt, remember the state, queue them for later, or fail them when their attempts are used up.';
+COMMENT ON FUNCTION job_put_off(jsonb, uuid[]) IS 'What job_record does with jobs that have not ended: count the attempt, remember the state, queue them for later, hold them for a person, or fail them when their attempts are used up.';
 
 CREATE OR REPLACE FUNCTION job_backoff(p_attempts int) RETURNS float8
 LANGUAGE plpgsql VOLATILE SET search_path = public, pg_temp AS $$

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 Json = Mapping[str, Any]
-Kind = Literal["completed", "failed", "retry", "again", "pending", "hand_back", "children"]
+Kind = Literal["completed", "failed", "retry", "again", "pending", "hand_back", "children", "hold"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,11 @@ def pending(after_seconds: float, state: Json | None = None, message: str | None
 def hand_back() -> Outcome:
     """Claimed but not started: back to the queue at once."""
     return Outcome(kind="hand_back")
+
+
+def hold(message: str) -> Outcome:
+    """Nothing more can be done without a person, who finds it in v_attention."""
+    return Outcome(kind="hold", message=message)
 
 
 def children(jobs: Sequence[Json]) -> Outcome:

@@ -29,7 +29,7 @@ from .actions import Actions, default_actions
 from .backoff import Backoff
 from .effects import LEASE_LOST
 from .hand import Done, Hand
-from .job import Job, hand_back, retry
+from .job import Job, hand_back, hold, retry
 from .sleep import Sentinel, Waker
 from .store import Store
 from .task import Resources
@@ -263,30 +263,26 @@ class Worker:
                 self._hand.put_aside(done)
 
     def _record_alone(self, store: Store, worker: UUID, done: Done) -> bool:
-        """Records one result, or else, as a failed attempt, that it could not be; False: somebody is in the way."""
-        try:
-            self._record_batch(store, worker, [done], promptly=True)
-        except psycopg.Error as error:
-            if is_away(error):
-                raise
-            if isinstance(error, BLOCKED):
-                reason = error.diag.message_primary
-                log.warning("job.result_waits", job=str(done.job.job_id), type=done.job.type, reason=reason)
-                return False
-            log.error("job.result_not_recorded", job=str(done.job.job_id), type=done.job.type, reason=str(error))
-            message = f"the result could not be recorded: {error.diag.message_primary}"
-            self._record_failure(store, worker, replace(done, outcome=retry(message)))
+        """Records one result, or else that it could not be recorded; False: somebody is in the way."""
+        attempt = done
+        for instead in (retry, hold, None):
+            try:
+                self._record_batch(store, worker, [attempt], promptly=True)
+                return True
+            except psycopg.Error as error:
+                if is_away(error):
+                    raise
+                reason = str(error.diag.message_primary or error)
+                if isinstance(error, BLOCKED):
+                    log.warning("job.result_waits", job=str(done.job.job_id), type=done.job.type, reason=reason)
+                    return False
+                log.error("job.result_not_recorded", job=str(done.job.job_id), type=done.job.type, reason=reason)
+                if instead:
+                    attempt = replace(done, outcome=instead(f"the result could not be recorded: {reason}"))
+        # The lease stays, so that nobody tries in vain; people see the job and its worker in v_job.
+        log.error("job.left_to_people", job=str(done.job.job_id), type=done.job.type)
+        self._hand.drop([done])
         return True
-
-    def _record_failure(self, store: Store, worker: UUID, done: Done) -> None:
-        try:
-            self._record_batch(store, worker, [done])
-        except psycopg.Error as error:
-            if isinstance(error, AWAY):
-                raise
-            # The lease stays, so that nobody tries in vain; people see the job and its worker in v_job.
-            log.error("job.left_to_people", job=str(done.job.job_id), type=done.job.type, reason=str(error))
-            self._hand.drop([done])
 
     def _record_batch(self, store: Store, worker: UUID, batch: Sequence[Done], *, promptly: bool = False) -> None:
         record = store.record_promptly if promptly else store.record
