@@ -400,6 +400,12 @@ def test_a_worker_that_says_goodbye_gives_back_what_it_holds(shop: Shop, job: Ro
     assert shop.values("SELECT jobs FROM v_worker WHERE id = %s", shop.worker) == [1]
 
 
+@pytest.mark.parametrize("kind", ["completed", "failed", "retry"])
+def test_a_long_message_is_cut(shop: Shop, job: Row, kind: str) -> None:
+    shop.record(outcome(job, kind, message="ü" * 5000))
+    assert seen(shop, job["job_id"])["result_message"] == "ü" * 1000
+
+
 def test_a_held_result_leaves_the_job_to_people(shop: Shop, job: Row) -> None:
     assert shop.record(outcome(job, "hold", message="its row takes nothing")) == []
     row = seen(shop, job["job_id"])
@@ -551,6 +557,12 @@ def test_waiting_jobs_are_retried_by_type_accreditation_or_reason(shop: Shop) ->
     assert shop.value(retry, "no%", shop.registry, 2) == 2
     assert len(shop.claim()) == 2
     assert shop.value(retry, "no%", shop.cloud, 9) == 0
+
+
+@pytest.mark.parametrize("limit", [None, -1])
+def test_retrying_without_a_limit_is_refused(shop: Shop, limit: int | None) -> None:
+    with refused(shop.connection, "PV400", f"p_limit is {'NULL' if limit is None else limit}"):
+        shop.value("SELECT job_retry_where('test', p_limit => %s)", limit)
 
 
 def test_retrying_everything_without_a_condition_is_refused(shop: Shop) -> None:

@@ -202,6 +202,11 @@ def test_jobs_of_unknown_type_are_left_to_others(engine: Engine) -> None:
     assert engine.job(newer)["claim_no"] is None
 
 
+def test_a_long_message_does_not_leave_the_worker() -> None:
+    assert failed("x" * 5000).message == "x" * 1000
+    assert failed("x" * 1000).message == "x" * 1000
+
+
 # How much at once
 
 

@@ -204,7 +204,7 @@ BEGIN
         held AS (
             DELETE FROM job_lease AS l USING r WHERE l.job_id = r.job_id AND l.claim_no = r.claim_no AND l.worker_id = p_worker RETURNING r.*),
         ended AS (
-            UPDATE job AS j SET status = h.outcome, previous_status = j.status, result = h.result, result_message = h.message, claim_no = h.claim_no, finished_date = engine_now()
+            UPDATE job AS j SET status = h.outcome, previous_status = j.status, result = h.result, result_message = left(h.message, 1000), claim_no = h.claim_no, finished_date = engine_now()
             FROM held AS h WHERE j.id = h.job_id AND h.outcome IN ('completed', 'failed') RETURNING j.id)
     SELECT (SELECT array_agg(job_id) FROM r WHERE NOT EXISTS (SELECT FROM held AS h WHERE h.job_id = r.job_id)),
         (SELECT array_agg(job_id) FROM held WHERE (outcome IN ('completed', 'failed')) IS NOT TRUE)
@@ -234,7 +234,7 @@ BEGIN
     UPDATE job AS j SET
         attempts = j.attempts + (r.outcome = 'retry')::int,
         state = COALESCE(r.state, j.state),
-        result_message = COALESCE(r.message, j.result_message),
+        result_message = COALESCE(left(r.message, 1000), j.result_message),
         claim_no = r.claim_no,
         held_at = CASE WHEN r.outcome = 'hold' THEN engine_now() END,
         started_date = CASE WHEN r.outcome = 'hand_back' THEN j.started_date ELSE COALESCE(j.started_date, engine_now()) END,
@@ -527,6 +527,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     IF num_nonnulls(p_type, p_accreditation, p_message_like) = 0 THEN
         PERFORM refuse('PV400', 'which jobs?', 'no condition given', 'give at least one of p_type, p_accreditation, p_message_like');
+    ELSIF (p_limit >= 0) IS NOT TRUE THEN
+        PERFORM refuse('PV400', 'how many jobs at most?', 'p_limit is ' || COALESCE(p_limit::text, 'NULL'), 'give a number, or leave p_limit out for 1000');
     END IF;
     RETURN (
         SELECT count(job_retry(w.id)) FROM (
@@ -535,7 +537,7 @@ BEGIN
                 AND (p_message_like IS NULL OR j.result_message LIKE p_message_like)
             ORDER BY j.id LIMIT p_limit FOR UPDATE OF q SKIP LOCKED) AS w);
 END $$;
-COMMENT ON FUNCTION job_retry_where(text, uuid, text, int) IS 'Has all waiting jobs that failed at least once and match tried now, at most p_limit; returns how many. Without a condition it refuses.';
+COMMENT ON FUNCTION job_retry_where(text, uuid, text, int) IS 'Has all waiting jobs that failed at least once and match tried now, at most p_limit; returns how many. Without a condition or a limit it refuses.';
 
 CREATE OR REPLACE FUNCTION job_cancel(p_job uuid, p_reason text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$

@@ -6,6 +6,8 @@ from typing import Any, Literal
 from uuid import UUID
 
 Json = Mapping[str, Any]
+MESSAGE_CHARACTERS = 1000
+"""As much of a message is kept; what the outside says may be of any length."""
 Kind = Literal["completed", "failed", "retry", "again", "pending", "hand_back", "children", "hold"]
 
 
@@ -43,6 +45,10 @@ class Outcome:
     state: Json | None = None
     after_seconds: float | None = None
     children: Sequence[Json] = ()
+
+    def __post_init__(self) -> None:
+        if self.message and len(self.message) > MESSAGE_CHARACTERS:
+            object.__setattr__(self, "message", self.message[:MESSAGE_CHARACTERS])
 
     def document(self, lease: Lease) -> dict[str, Any]:
         """The outcome as one element of `job_record`'s array; what is not set is left out."""
