@@ -62,7 +62,7 @@ GRANT SELECT (id, tenant_customer_id, org_id) ON provision_contact, provision_ho
 -- Workers.
 GRANT EXECUTE ON FUNCTION worker_register(text, text, int, text, text[]), worker_heartbeat(uuid), worker_deregister(uuid), job_claim(uuid, text[], int), job_record(uuid, jsonb),
     job_next_due(text[]), job_children(uuid), job_wake_key(), engine_sweep(uuid), effect_begin(uuid, bigint, text, jsonb), effect_finish(uuid, bigint, text, text, jsonb),
-    effect_open(uuid, int), effect_settle(uuid, text, text, text), inventory_missing(text, uuid, text) TO provision_worker;
+    effect_open(uuid, int), effect_settle(uuid, text, text, text, uuid, bigint), inventory_missing(text, uuid, text) TO provision_worker;
 GRANT SELECT ON accreditation, job, job_lease, effect, schedule, setting, contact, host, domain, certificate, domain_contact, domain_host, provision_contact, provision_host, provision_domain, provision_ssl, secret TO provision_worker;
 
 -- Operators.

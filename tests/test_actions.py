@@ -289,6 +289,7 @@ def test_what_the_registry_decides_later_is_waited_for(shop: Shop, is_granted: b
     assert (job["attempts"], shop.creations()["domain", "shoes.example"]) == (0, 1)
     if not is_granted:
         assert job["result_message"] == "the registry took the request, looked into it, and decided against it"
+        assert shop.engine.value("SELECT count(*) FROM v_attention") == 0
 
 
 PASSWORDS = {"us": REGISTRY_PASSWORD, "them": "battery staple"}

@@ -41,10 +41,9 @@ def begin(shop: Shop, job: Row, step: str = "create", parameters: Any = None) ->
     )
 
 
-def finish(shop: Shop, job: Row, step: str = "create") -> None:
-    shop.connection.execute(
-        "SELECT effect_finish(%s, %s, %s, 'thing-1', %s)", [job["job_id"], job["claim_no"], step, Jsonb({"n": 1})]
-    )
+def finish(shop: Shop, job: Row, step: str = "create", name: str = "thing-1") -> None:
+    parameters = [job["job_id"], job["claim_no"], step, name, Jsonb({"n": 1})]
+    shop.connection.execute("SELECT effect_finish(%s, %s, %s, %s, %s)", parameters)
 
 
 def claimed_again(shop: Shop, job: Row) -> Row:
@@ -141,14 +140,45 @@ def test_an_open_intent_needs_attention_until_its_fate_is_known(shop: Shop, job:
 
 
 def settle(shop: Shop, job: Row, status: str, name: str | None = None) -> None:
-    shop.connection.execute("SELECT effect_settle(%s, 'create', %s, %s)", [job["job_id"], status, name])
+    """As the command `provision reconcile` does it, which has no job."""
+    shop.connection.execute("SELECT effect_settle(%s, 'create', %s, %s, NULL, NULL)", [job["job_id"], status, name])
+
+
+SETTLE_BY = "SELECT effect_settle(%s, 'create', 'absent', NULL, %s, %s)"
 
 
 def test_what_is_done_is_not_settled_otherwise(shop: Shop, job: Row) -> None:
     begin(shop, job)
     finish(shop, job)
+    shop.complete([job])
     settle(shop, job, "absent")
     assert seen(shop, job)["status"] == "done"
+
+
+def test_nobody_settles_the_intent_of_a_job_that_goes_on(shop: Shop, job: Row) -> None:
+    begin(shop, job)
+    settle(shop, job, "absent")
+    assert seen(shop, job)["status"] == "intended"
+
+
+def test_a_job_notes_that_what_it_has_done_is_gone(shop: Shop, job: Row) -> None:
+    begin(shop, job)
+    finish(shop, job)
+    shop.value(SETTLE_BY, job["job_id"], job["job_id"], job["claim_no"])
+    shop.record(outcome(job, "failed", message="decided against it"))
+    assert seen(shop, job)["status"] == "absent"
+    assert shop.rows("SELECT what FROM v_attention WHERE id = %s", job["reference_id"]) == []
+
+
+def test_a_pass_that_has_lost_its_lease_settles_nothing(shop: Shop) -> None:
+    shop.order(contact_item("a"), contact_item("b"))
+    job, reconcile = shop.claim()
+    begin(shop, job)
+    shop.record(outcome(job, "failed", message="2400"))
+    claimed_again(shop, reconcile)
+    with refused(shop.connection, "PVF01", "the lease is lost"):
+        shop.value(SETTLE_BY, job["job_id"], reconcile["job_id"], reconcile["claim_no"])
+    assert seen(shop, job)["status"] == "intended"
 
 
 # Deciding -------------------------------------------------------------------------------------------------------------
@@ -169,6 +199,66 @@ def test_an_orphan_needs_a_decision(shop: Shop, job: Row) -> None:
     assert attention["what"] == "orphan"
     assert attention["reason"] == "H1 exists outside though its row did not complete"
     assert attention["call"] == f"SELECT provision_adopt('{row}', 'H1') or provision_forget('{row}')"
+
+
+@pytest.mark.parametrize("end", ["failed", "attempts used up", "workers lost", "cancelled"])
+def test_what_was_done_outside_by_a_job_that_did_not_complete_is_an_orphan(shop: Shop, job: Row, end: str) -> None:
+    begin(shop, job)
+    finish(shop, job)
+    shop.connection.execute("UPDATE job SET max_attempts = 1 WHERE id = %s AND %s <> 'cancelled'", [job["job_id"], end])
+    if end == "failed":
+        shop.record(outcome(job, "failed", message="no"))
+    elif end == "attempts used up":
+        shop.record(outcome(job, "retry", message="no answer"))
+    elif end == "workers lost":
+        shop.connection.execute("UPDATE worker SET heartbeat_date = heartbeat_date - interval '1 minute'")
+        shop.sweep()
+    else:
+        shop.record(outcome(job, "retry", message="no answer"))
+        said = shop.value("SELECT job_cancel(%s)", job["job_id"])
+        assert said == "cancelled; create had begun outside: SELECT * FROM v_attention"
+    row = job["reference_id"]
+    assert shop.value("SELECT reason FROM v_attention WHERE what = 'orphan' AND id = %s", row).startswith(
+        "thing-1 exists"
+    )
+    assert shop.value("SELECT provision_adopt(%s, 'thing-1')", row) == "adopted"
+    assert shop.rows("SELECT what FROM v_attention WHERE id = %s", row) == []
+    assert shop.value("SELECT reference FROM v_contact WHERE id = %s", row) == "jane"
+
+
+def test_a_job_that_is_cancelled_with_an_intent_says_so(shop: Shop, job: Row) -> None:
+    begin(shop, job)
+    shop.record(outcome(job, "retry", message="no answer"))
+    assert "create had begun outside" in shop.value("SELECT job_cancel(%s)", job["job_id"])
+    attention = shop.values("SELECT what FROM v_attention WHERE id = %s", job["reference_id"])
+    assert attention == ["uncertain effect"]
+
+
+def test_an_order_that_is_cancelled_leaves_what_has_begun_outside_to_its_job(shop: Shop) -> None:
+    order = shop.order(contact_item())
+    (job,) = shop.claim()
+    begin(shop, job)
+    finish(shop, job)
+    shop.record(outcome(job, "hand_back"))
+    assert shop.value("SELECT order_cancel(%s)", order) == "processing"
+    assert shop.work() == ["provision_contact_create"]
+    assert seen(shop, job)["status"] == "done"
+
+
+def test_a_certificate_and_its_records_are_decided_about_together(shop: Shop) -> None:
+    shop.order(certificate_item())
+    (job,) = shop.claim()
+    for step, name in (("certificate.request", "arn:x"), ("record.write _x", "zone/_x")):
+        begin(shop, job, step)
+        finish(shop, job, step, name)
+    shop.record(outcome(job, "failed", message="validation timed out"))
+    row = job["reference_id"]
+    (reason,) = shop.values("SELECT reason FROM v_attention WHERE id = %s", row)
+    assert reason == "arn:x, zone/_x exist outside though its row did not complete"
+    shop.value("SELECT provision_adopt(%s, 'arn:x')", row)
+    assert shop.value("SELECT arn FROM v_certificate WHERE id = %s", row) == "arn:x"
+    names = shop.values("SELECT external_name FROM v_effect WHERE reference_id = %s ORDER BY step", row)
+    assert names == ["arn:x", "zone/_x"]
 
 
 def test_an_adopted_contact_is_in_the_inventory(shop: Shop, job: Row) -> None:

@@ -10,7 +10,8 @@ SELECT effect_finish(%(job)s, %(claim_no)s, %(step)s, %(external_name)s, %(resul
 SELECT job_id, step, token, parameters, claim_no FROM effect_open(%(accreditation)s, %(limit)s)
 
 -- name: settle
-SELECT effect_settle(%(job)s, %(step)s, %(status)s, %(external_name)s)
+-- Under the claim of the job that found it out; NULL: of none.
+SELECT effect_settle(%(job)s, %(step)s, %(status)s, %(external_name)s, %(by_job)s, %(claim_no)s)
 
 -- name: missing
 SELECT inventory_missing(%(table)s, %(id)s, %(reason)s)

@@ -300,9 +300,16 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     _part record;
     _ready uuid[];
+    _kinds int;
+    _is_broken boolean;
 BEGIN
+    SELECT count(DISTINCT reference_table), bool_or(status <> 'completed') INTO _kinds, _is_broken FROM new_rows WHERE finished_date IS NOT NULL;
+    IF _is_broken THEN
+        -- What these have done outside is there, and no row will say so.
+        UPDATE effect SET status = 'orphaned' WHERE status = 'done' AND job_id IN (SELECT id FROM new_rows WHERE status IN ('failed', 'cancelled'));
+    END IF;
     -- Several kinds lock their orders in several goes, unless all of them are locked before.
-    IF (SELECT count(DISTINCT reference_table) > 1 FROM new_rows WHERE finished_date IS NOT NULL) THEN
+    IF _kinds > 1 THEN
         PERFORM plan_lock(ARRAY(SELECT unnest(p.order_item_plan_ids) FROM class.provision AS p WHERE p.id IN (SELECT reference_id FROM new_rows WHERE finished_date IS NOT NULL)));
     END IF;
     FOR _part IN
@@ -322,7 +329,7 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
-COMMENT ON FUNCTION job_settled() IS 'Carries the outcome of ended jobs to their provision rows and counts them off at their parents.';
+COMMENT ON FUNCTION job_settled() IS 'Carries the outcome of ended jobs to their provision rows, makes what the others have left outside known, and counts them off at their parents.';
 SELECT class.replace_trigger('job_settled_tg', 'job', 'AFTER UPDATE ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', 'job_settled()');
 
 -- The sweeper --------------------------------------------------------------------------------------------------------
@@ -545,15 +552,16 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     _waited constant boolean := cardinality(job_dequeue(ARRAY[p_job])) > 0;
     _job constant job := job_for_update(p_job);
+    _begun constant text := (SELECT string_agg(e.step, ', ' ORDER BY e.intended_date, e.step) FROM effect AS e WHERE e.job_id = p_job AND e.status IN ('intended', 'done'));
 BEGIN
     IF _job.held_at IS NULL AND NOT _waited THEN
         PERFORM refuse('PV409', 'the job is being executed', p_job::text, 'wait for its result, or cancel its child jobs');
     END IF;
     UPDATE job SET status = 'cancelled', finished_date = engine_now(), result_message = COALESCE(p_reason, 'cancelled by ' || caller_name()) WHERE id = p_job;
     PERFORM job_log(_job, 'cancelled', p_reason);
-    RETURN 'cancelled';
+    RETURN 'cancelled' || COALESCE(format('; %s had begun outside: SELECT * FROM v_attention', _begun), '');
 END $$;
-COMMENT ON FUNCTION job_cancel(uuid, text) IS 'Cancels a job that no worker holds; its provision row, plan step, item and order follow.';
+COMMENT ON FUNCTION job_cancel(uuid, text) IS 'Cancels a job that no worker holds; its provision row, plan step, item and order follow. Says what the job had begun outside, which stays there and is in v_attention.';
 
 CREATE OR REPLACE FUNCTION job_complete(p_job uuid, p_result jsonb DEFAULT '{}', p_message text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -620,23 +628,30 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION effect_open(uuid, int) IS 'Effects whose job ended without their fate being known, oldest first.';
 
-CREATE OR REPLACE FUNCTION effect_settle(p_job uuid, p_step text, p_status text, p_external_name text) RETURNS void
+CREATE OR REPLACE FUNCTION effect_settle(p_job uuid, p_step text, p_status text, p_external_name text, p_by_job uuid, p_claim_no bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: effects are written only through these functions.
 BEGIN
+    IF p_by_job IS NOT NULL THEN
+        PERFORM effect_fence(p_by_job, p_claim_no);
+    END IF;
     UPDATE effect SET status = p_status, external_name = COALESCE(p_external_name, external_name), finished_date = engine_now()
-    WHERE job_id = p_job AND step = p_step AND status = 'intended';
+    WHERE job_id = p_job AND step = p_step AND CASE WHEN p_by_job = p_job THEN status IN ('intended', 'done')
+        ELSE status = 'intended' AND EXISTS (SELECT FROM job WHERE id = p_job AND finished_date IS NOT NULL) END;
 END $$;
-COMMENT ON FUNCTION effect_settle(uuid, text, text, text) IS 'What the reconcile pass found: absent, or orphaned (there, but its job did not succeed).';
+COMMENT ON FUNCTION effect_settle(uuid, text, text, text, uuid, bigint) IS 'What a job found out about its own effect, or p_by_job, the reconcile pass (NULL: a person''s), about one whose job has ended: absent, or orphaned (there, but its job did not succeed).';
 
 CREATE OR REPLACE FUNCTION effect_decide(p_provision uuid, p_status text, p_external_name text) RETURNS int
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _count int;
 BEGIN
-    UPDATE effect SET status = p_status, external_name = COALESCE(p_external_name, external_name), finished_date = engine_now()
-    WHERE status IN ('intended', 'orphaned', 'absent')
-        AND job_id IN (SELECT id FROM job WHERE reference_id = p_provision AND finished_date IS NOT NULL);
+    -- The first is the thing itself; the others, a certificate's records in a zone, keep their names.
+    UPDATE effect AS e SET status = p_status, external_name = CASE o.n WHEN 1 THEN COALESCE(p_external_name, e.external_name) ELSE e.external_name END, finished_date = engine_now()
+    FROM (
+        SELECT u.job_id, u.step, row_number() OVER (ORDER BY u.intended_date, u.step) AS n FROM effect AS u JOIN job AS j ON j.id = u.job_id
+        WHERE j.reference_id = p_provision AND j.finished_date IS NOT NULL AND u.status IN ('intended', 'orphaned', 'absent')) AS o
+    WHERE e.job_id = o.job_id AND e.step = o.step;
     GET DIAGNOSTICS _count = ROW_COUNT;
     IF _count = 0 THEN
         PERFORM refuse('PV404', 'nothing to decide', 'provision row ' || p_provision, 'SELECT * FROM v_attention');

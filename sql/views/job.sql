@@ -38,9 +38,11 @@ FROM job AS j JOIN job_queue AS q ON q.job_id = j.id WHERE j.attempts >= 3
 UNION ALL
 SELECT 'approval', i.id, i.operation || ' waits for an approval', format('SELECT order_item_approve(%L)', i.id), i.created_date FROM order_item AS i WHERE i.status = 'waiting'
 UNION ALL
-SELECT 'orphan', e.reference_id, format('%s exists outside though its row did not complete', COALESCE(e.external_name, e.step)),
-    format('SELECT provision_adopt(%L, %L) or provision_forget(%1$L)', e.reference_id, e.external_name), e.finished_date
-FROM effect AS e WHERE e.status = 'orphaned'
+SELECT 'orphan', o.reference_id, format('%s exist%s outside though its row did not complete', array_to_string(o.names, ', '), CASE WHEN cardinality(o.names) = 1 THEN 's' END),
+    format('SELECT provision_adopt(%L, %L) or provision_forget(%1$L)', o.reference_id, o.names[1]), o.since
+FROM (
+    SELECT e.job_id, e.reference_id, array_agg(COALESCE(e.external_name, e.step) ORDER BY e.intended_date, e.step) AS names, min(e.finished_date) AS since
+    FROM effect AS e WHERE e.status = 'orphaned' GROUP BY 1, 2) AS o
 UNION ALL
 SELECT 'uncertain effect', e.reference_id, format('%s was begun and its job has ended; nobody knows whether it happened', e.step), 'provision reconcile', e.intended_date
 FROM effect AS e JOIN job AS j ON j.id = e.job_id WHERE e.status = 'intended' AND j.finished_date IS NOT NULL

@@ -85,13 +85,23 @@ class Effects:
             thing = thing or make(intent.token)
         except Exception as error:
             if outcome_of(error).kind == "failed":
-                self._settle_absent(step)
+                self.gone(step)
             raise
         self._finish(step, thing)
         return dict(thing.result)
 
+    def gone(self, step: str) -> None:
+        """Notes that the outside said no for good, be it after it said yes: nobody need look for what `step` makes.
+
+        Raises:
+            LeaseLostError: the claim is over.
+        """
+        fate = {"status": "absent", "external_name": None, "by_job": self._job.job_id}
+        with self._pool.connection() as connection, fenced():
+            connection.execute(self._queries["settle"], self._claim(step) | fate)
+
     def _begin(self, step: str, parameters: Json) -> _Intent:
-        with self._pool.connection() as connection, _fenced():
+        with self._pool.connection() as connection, fenced():
             cursor = connection.cursor(row_factory=class_row(_Intent))
             arguments = self._claim(step) | {"parameters": Jsonb(dict(parameters))}
             (intent,) = cursor.execute(self._queries["begin"], arguments)
@@ -99,21 +109,15 @@ class Effects:
 
     def _finish(self, step: str, thing: Thing) -> None:
         outcome = {"external_name": thing.name, "result": Jsonb(dict(thing.result))}
-        with self._pool.connection() as connection, _fenced():
+        with self._pool.connection() as connection, fenced():
             connection.execute(self._queries["finish"], self._claim(step) | outcome)
-
-    def _settle_absent(self, step: str) -> None:
-        """The outside said no for good: there is nothing of unknown fate that a reconcile pass should look for."""
-        fate = {"job": self._job.job_id, "step": step, "status": "absent", "external_name": None}
-        with self._pool.connection() as connection:
-            connection.execute(self._queries["settle"], fate)
 
     def _claim(self, step: str) -> dict[str, Any]:
         return {"job": self._job.job_id, "claim_no": self._job.claim_no, "step": step}
 
 
 @contextmanager
-def _fenced() -> Iterator[None]:
+def fenced() -> Iterator[None]:
     """Turns the database's refusal of an old fencing token into LeaseLostError."""
     try:
         yield

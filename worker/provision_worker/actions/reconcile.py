@@ -12,7 +12,8 @@ from uuid import UUID
 
 import structlog
 
-from provision_worker.job import Outcome, again, completed
+from provision_worker.effects import fenced
+from provision_worker.job import Lease, Outcome, again, completed
 from provision_worker.task import Site, Task
 
 from . import certificate, contact, domain, host
@@ -62,7 +63,7 @@ def run(task: Task) -> Outcome:
     if "table" in task.state:
         after = Place(task.state["table"], UUID(task.state["id"]))
     else:
-        settle_effects(task.site, counts)
+        settle_effects(task.site, counts, task.job)
     reached = check_inventory(task.site, after, counts)
     if reached is None:
         return completed(vars(counts))
@@ -79,24 +80,32 @@ def run_all(site: Site) -> Counts:
     return counts
 
 
-def settle_effects(site: Site, counts: Counts) -> None:
-    """Finds out about effects of unknown fate, at most a page of them."""
+def settle_effects(site: Site, counts: Counts, lease: Lease | None = None) -> None:
+    """Finds out about effects of unknown fate, at most a page of them, under the lease of the job that does it."""
     effects = site.resources.rows("effect", "open", accreditation=site.accreditation.id, limit=PAGE)
     for effect in effects:
         finder = FIND.get(effect["step"].split(" ")[0])
         if finder is None:
             log.warning("reconcile.unknown_step", step=effect["step"], job=str(effect["job_id"]))
             continue
-        _settle(site, effect, finder(site, effect["parameters"], effect["token"]), counts)
+        _settle(site, effect, finder(site, effect["parameters"], effect["token"]), counts, lease)
 
 
-def _settle(site: Site, effect: dict[str, Any], name: str | None, counts: Counts) -> None:
+def _settle(site: Site, effect: dict[str, Any], name: str | None, counts: Counts, lease: Lease | None) -> None:
     is_orphaned = name is not None and not _is_known(site, name)
     status = "orphaned" if is_orphaned else "absent"
     orphan = name if is_orphaned else None
-    site.resources.execute(
-        "effect", "settle", job=effect["job_id"], step=effect["step"], status=status, external_name=orphan
-    )
+    with fenced():
+        site.resources.execute(
+            "effect",
+            "settle",
+            job=effect["job_id"],
+            step=effect["step"],
+            status=status,
+            external_name=orphan,
+            by_job=lease and lease.job_id,
+            claim_no=lease and lease.claim_no,
+        )
     log.info("reconcile.effect", job=str(effect["job_id"]), step=effect["step"], status=status, external_name=orphan)
     counts.orphaned += is_orphaned
     counts.absent += not is_orphaned

@@ -94,8 +94,12 @@ def create(
             raise
         return Thing(command.name, {"is_pending": answer.outcome is epp.Outcome.PENDING})
 
-    made = task.effects.once(f"{command.object}.create", {"name": command.name}, make=make, find=find)
-    return _settle(task, look(task.site, info), result, bool(made.get("is_pending")))
+    step = f"{command.object}.create"
+    made = task.effects.once(step, {"name": command.name}, make=make, find=find)
+    outcome = _settle(task, look(task.site, info), result, bool(made.get("is_pending")))
+    if outcome.kind == "failed":
+        task.effects.gone(step)
+    return outcome
 
 
 def _settle(task: Task, found: I | None, result: Callable[[I], Json], is_pending: bool) -> Outcome:
