@@ -7,7 +7,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from . import sql_fixtures
-from .sql_fixtures import TYPES, Json, Row, Shop, contact_item, host_item, outcome, refused, success
+from .sql_fixtures import TYPES, Json, Row, Shop, certificate_item, contact_item, host_item, outcome, refused, success
 
 shop = sql_fixtures.shop
 
@@ -513,6 +513,39 @@ def test_a_person_completes_it(shop: Shop, desk_job: UUID) -> None:
     assert shop.values("SELECT roid FROM v_contact WHERE tenant_customer_id = %s", shop.account) == ["by hand"]
     assert shop.values("SELECT status FROM v_order WHERE tenant_customer_id = %s", shop.account) == ["completed"]
     assert shop.rows("SELECT what FROM v_attention WHERE id = %s", desk_job) == []
+
+
+@pytest.fixture
+def desk_certificate(shop: Shop) -> UUID:
+    """The job of a certificate ordered from a desk."""
+    shop.accreditation("desk", "manual")
+    shop.order(certificate_item(accreditation="desk"))
+    job: UUID = shop.value("SELECT id FROM v_job WHERE accreditation = 'desk'")
+    return job
+
+
+DATES = {"not_before": "2026-03-01", "not_after": "2027-03-01"}
+
+
+def test_what_a_person_must_tell_is_asked_for(shop: Shop, desk_certificate: UUID) -> None:
+    call = shop.value("SELECT call FROM v_attention WHERE id = %s", desk_certificate)
+    result = '{"roid": "…", "arn": "…", "not_before": "…", "not_after": "…"}'
+    assert call == f"SELECT job_complete('{desk_certificate}', '{result}')"
+    with refused(shop.connection, "PV422", "missing: arn, not_after"):
+        shop.value("SELECT job_complete(%s, %s)", desk_certificate, Jsonb({"not_before": "2026-03-01"}))
+    shop.value("SELECT job_complete(%s, %s)", desk_certificate, Jsonb({"arn": "by hand"} | DATES))
+    assert shop.values("SELECT arn FROM v_certificate WHERE id IN (SELECT id FROM v_provision)") == ["by hand"]
+
+
+def test_a_result_can_be_a_list(shop: Shop, desk_certificate: UUID) -> None:
+    shop.connection.execute(
+        "UPDATE class.provision_kind SET result_columns = result_columns || '{alternative_names}'"
+        " WHERE table_name = 'provision_ssl'; SELECT class.attach_triggers()"
+    )
+    result = {"arn": "by hand", "alternative_names": ["a.example.test", "b, {c}.test"]} | DATES
+    shop.value("SELECT job_complete(%s, %s)", desk_certificate, Jsonb(result))
+    names = shop.value("SELECT alternative_names FROM v_certificate WHERE arn = 'by hand'")
+    assert names == ["a.example.test", "b, {c}.test"]
 
 
 def test_a_desk_job_is_not_released_to_workers(shop: Shop, desk_job: UUID) -> None:

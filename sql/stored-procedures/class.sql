@@ -195,8 +195,11 @@ CREATE OR REPLACE FUNCTION class.result_assignments(p_kind class.provision_kind)
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
     RETURN COALESCE((
-        SELECT string_agg(format(', %1$I = COALESCE((j.result ->> %1$L)::%2$s, p.%1$I)', a.attname, format_type(a.atttypid, a.atttypmod)), '' ORDER BY a.attnum)
-        FROM pg_attribute AS a
+        SELECT string_agg(format(
+            -- The text of a JSON array is none of an SQL array.
+            CASE t.typcategory WHEN 'A' THEN ', %1$I = COALESCE((SELECT r.%1$I FROM jsonb_to_record(j.result) AS r (%1$I %2$s)), p.%1$I)' ELSE ', %1$I = COALESCE((j.result ->> %1$L)::%2$s, p.%1$I)' END,
+            a.attname, format_type(a.atttypid, a.atttypmod)), '' ORDER BY a.attnum)
+        FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
         WHERE a.attrelid = quote_ident(p_kind.table_name)::regclass AND a.attname = ANY (p_kind.result_columns)
     ), '');
 END $$;

@@ -568,15 +568,20 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
 DECLARE
     _job job := job_for_update(p_job);
+    _missing constant text := (
+        SELECT string_agg(c, ', ' ORDER BY n) FROM class.provision_kind AS k CROSS JOIN unnest(k.result_columns) WITH ORDINALITY AS r (c, n)
+        WHERE k.table_name = _job.reference_table AND p_result ->> c IS NULL);
 BEGIN
     IF _job.held_at IS NULL THEN
         PERFORM refuse('PV409', 'the job is not held', p_job::text, 'workers do it; SELECT job_hold(id) first to do it by hand');
+    ELSIF _missing IS NOT NULL THEN
+        PERFORM refuse('PV422', 'the result does not say all that the row needs', 'missing: ' || _missing, 'SELECT call FROM v_attention shows the whole of it');
     END IF;
     UPDATE job SET status = 'completed', finished_date = engine_now(), result = p_result, result_message = COALESCE(p_message, 'done by ' || caller_name()) WHERE id = p_job;
     PERFORM job_log(_job, 'completed', p_message);
     RETURN 'completed';
 END $$;
-COMMENT ON FUNCTION job_complete(uuid, jsonb, text) IS 'Says that a held job was done by hand, with what came of it (roid, dates …).';
+COMMENT ON FUNCTION job_complete(uuid, jsonb, text) IS 'Says that a held job was done by hand, with what came of it (roid, dates …); what its kind takes from results must be there.';
 
 -- Effects ------------------------------------------------------------------------------------------------------------
 

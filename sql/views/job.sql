@@ -30,8 +30,9 @@ COMMENT ON VIEW v_effect IS 'Calls to the outside: intended before they were mad
 
 CREATE VIEW v_attention AS
 SELECT 'held job' AS what, j.id, format('%s of %s is held%s%s', j.type, COALESCE(a.name, '-'), CASE WHEN a.provider = 'manual' THEN ' for a person to do' ELSE '' END, ': ' || j.result_message) AS reason,
-    CASE WHEN a.provider = 'manual' THEN format('SELECT job_complete(%L, ''{"roid": "…"}'')', j.id) ELSE format('SELECT job_release(%L)', j.id) END AS call, j.held_at AS since
-FROM job AS j LEFT JOIN accreditation AS a ON a.id = j.accreditation_id WHERE j.held_at IS NOT NULL AND j.finished_date IS NULL
+    CASE WHEN a.provider = 'manual' THEN format('SELECT job_complete(%L, ''{"roid": "…"%s}'')', j.id, (SELECT string_agg(format(', "%s": "…"', c), '' ORDER BY n) FROM unnest(k.result_columns) WITH ORDINALITY AS r (c, n)))
+        ELSE format('SELECT job_release(%L)', j.id) END AS call, j.held_at AS since
+FROM job AS j LEFT JOIN accreditation AS a ON a.id = j.accreditation_id LEFT JOIN class.provision_kind AS k ON k.table_name = j.reference_table WHERE j.held_at IS NOT NULL AND j.finished_date IS NULL
 UNION ALL
 SELECT 'failing job', j.id, format('%s failed %s of %s times: %s', j.type, j.attempts, j.max_attempts, j.result_message), format('SELECT job_retry(%L)', j.id), j.created_date
 FROM job AS j JOIN job_queue AS q ON q.job_id = j.id WHERE j.attempts >= 3
