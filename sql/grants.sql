@@ -67,5 +67,5 @@ GRANT SELECT ON accreditation, job, job_lease, effect, schedule, setting, contac
 
 -- Operators.
 GRANT EXECUTE ON FUNCTION job_hold(uuid), job_release(uuid), job_retry(uuid), job_retry_where(text, uuid, text, int), job_cancel(uuid, text), job_complete(uuid, jsonb, text),
-    order_item_approve(uuid), order_item_reject(uuid, text), provision_adopt(uuid, text), provision_forget(uuid), provision_cancel(uuid, text), api_key_create(uuid, text, uuid) TO provision_operator;
+    order_item_approve(uuid), order_item_reject(uuid, text), provision_adopt(uuid, text), provision_forget(uuid), provision_cancel(uuid, text), accreditation_hold(uuid, text), accreditation_release(uuid), api_key_create(uuid, text, uuid) TO provision_operator;
 GRANT SELECT ON tenant, customer, tenant_customer, org, provider, accreditation, tld, tld_setting, tld_setting_key, accreditation_tld, schedule, setting, job_type, order_operation, provision_status, state_transition TO provision_operator;

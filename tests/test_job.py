@@ -572,6 +572,71 @@ def test_a_held_job_waits_until_it_is_released(shop: Shop) -> None:
     assert ids(shop.claim()) == [job]
 
 
+def test_jobs_of_a_held_accreditation_wait_in_their_queue(shop: Shop) -> None:
+    order = shop.order(contact_item(), certificate_item())
+    shop.value("SELECT accreditation_hold(%s, 'maintenance')", shop.registry)
+    assert [job["type"] for job in shop.claim()] == ["provision_ssl_create"]
+    attention = shop.row("SELECT what, reason, call FROM v_attention WHERE id = %s", shop.registry)
+    assert attention == {
+        "what": "held accreditation",
+        "reason": "registry is held: maintenance; 1 jobs wait",
+        "call": f"SELECT accreditation_release('{shop.registry}')",
+    }
+    lane = shop.row("SELECT due, held_date, held_reason FROM v_lane WHERE accreditation_id = %s", shop.registry)
+    assert (lane["due"], lane["held_reason"]) == (1, "maintenance")
+    since = f"{lane['held_date']:%Y-%m-%d %H:%M:%S}"
+    explained = "\n".join(shop.values("SELECT order_explain(%s)", order))
+    assert f"job provision_contact_create waits, registry is held since {since}: maintenance" in explained
+    shop.value("SELECT accreditation_release(%s)", shop.registry)
+    assert [job["type"] for job in shop.claim()] == ["provision_contact_create"]
+    assert shop.rows("SELECT what FROM v_attention WHERE id = %s", shop.registry) == []
+
+
+def test_nobody_wakes_for_jobs_of_a_held_accreditation(shop: Shop) -> None:
+    shop.order(contact_item())
+    shop.value("SELECT accreditation_hold(%s, 'maintenance')", shop.registry)
+    assert shop.value("SELECT job_next_due(%s)", list(TYPES)) is None
+    shop.value("SELECT accreditation_release(%s)", shop.registry)
+    assert shop.value("SELECT job_next_due(%s)", list(TYPES))
+
+
+def test_what_runs_when_its_accreditation_is_held_goes_on(shop: Shop, job: Row) -> None:
+    shop.value("SELECT accreditation_hold(%s, 'maintenance')", shop.registry)
+    assert shop.record(success(job)) == []
+
+
+def test_who_held_an_accreditation_and_why_is_in_the_audit_trail(shop: Shop) -> None:
+    shop.value("SELECT accreditation_hold(%s, 'maintenance')", shop.registry)
+    shop.value("SELECT accreditation_hold(%s, 'maintenance until 6')", shop.registry)
+    shop.value("SELECT accreditation_release(%s)", shop.registry)
+    rows = shop.rows(
+        "SELECT changed -> 'held_reason' AS reason, logged_by FROM v_audit"
+        " WHERE row_id = %s AND changed ? 'held_reason' ORDER BY id",
+        shop.registry,
+    )
+    reasons = [[None, "maintenance"], ["maintenance", "maintenance until 6"], ["maintenance until 6", None]]
+    assert rows == [{"reason": reason, "logged_by": shop.connection.info.user} for reason in reasons]
+
+
+def test_an_accreditation_is_held_for_a_reason_and_released_once(shop: Shop) -> None:
+    with refused(shop.connection, "PV400", "no reason given"):
+        shop.value("SELECT accreditation_hold(%s, '')", shop.registry)
+    with refused(shop.connection, "PV404", str(shop.tenant)):
+        shop.value("SELECT accreditation_hold(%s, 'why')", shop.tenant)
+    with refused(shop.connection, "PV409", "not held"):
+        shop.value("SELECT accreditation_release(%s)", shop.registry)
+
+
+def test_the_tree_says_that_a_job_is_held_since_when_and_why(shop: Shop) -> None:
+    order = shop.order(contact_item())
+    (job,) = shop.claim()
+    shop.record(outcome(job, "hold", message="its row takes nothing"))
+    held = shop.value("SELECT held_at FROM v_job WHERE id = %s", job["job_id"])
+    line = shop.values("SELECT order_explain(%s)", order)[-1]
+    said = f"job provision_contact_create held since {held:%Y-%m-%d %H:%M:%S}: its row takes nothing"
+    assert line.endswith(said)
+
+
 def test_a_retried_job_is_tried_at_once_with_all_its_attempts(shop: Shop, job: Row) -> None:
     shop.record(outcome(job, "retry", after_seconds=3600, message="no answer"))
     assert shop.value("SELECT job_retry(%s)", job["job_id"]) == "submitted"

@@ -130,11 +130,14 @@ CREATE TABLE accreditation (
     secret_ref text,
     settings jsonb NOT NULL DEFAULT '{}',
     max_concurrency int,
+    held_date timestamptz,
+    held_reason text,
     CONSTRAINT accreditation_pk PRIMARY KEY (id),
     CONSTRAINT accreditation_name_uk UNIQUE (tenant_id, name),
     CONSTRAINT accreditation_tenant_fk FOREIGN KEY (tenant_id) REFERENCES tenant (id),
     CONSTRAINT accreditation_provider_fk FOREIGN KEY (provider) REFERENCES provider (name),
     CONSTRAINT accreditation_concurrency_ck CHECK (max_concurrency > 0),
+    CONSTRAINT accreditation_held_ck CHECK ((held_date IS NULL) = (held_reason IS NULL)),
     CONSTRAINT accreditation_secret_ref_ck CHECK (secret_ref ~ '^(env:|file:/|aws-sm:)'),
     CONSTRAINT accreditation_settings_ck CHECK (jsonb_typeof(settings) = 'object'),
     CONSTRAINT accreditation_epp_ck CHECK (provider <> 'epp' OR (registrar_id IS NOT NULL AND endpoint IS NOT NULL AND secret_ref IS NOT NULL))
@@ -153,6 +156,8 @@ COMMENT ON COLUMN accreditation.external_id IS 'AWS external id that goes with t
 COMMENT ON COLUMN accreditation.secret_ref IS 'Where the worker finds the secret: env:NAME, file:/path or aws-sm:arn. Never the secret itself.';
 COMMENT ON COLUMN accreditation.settings IS 'Limits and details of the connection: max_sessions, commands_per_second, ca_file, client_certificate …';
 COMMENT ON COLUMN accreditation.max_concurrency IS 'How many of its jobs may run at once over all workers; NULL: as many as there is room for.';
+COMMENT ON COLUMN accreditation.held_date IS 'Since when its jobs wait in their queue (accreditation_hold()).';
+COMMENT ON COLUMN accreditation.held_reason IS 'Why.';
 
 SELECT class.copy_comments('class.audit', t::regclass) FROM unnest('{tenant,customer,tenant_customer,org,api_key}'::text[]) AS t;
 SELECT class.copy_comments('class.audit_trail', 'accreditation');

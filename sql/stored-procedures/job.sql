@@ -120,14 +120,14 @@ COMMENT ON FUNCTION job_claim_lane(uuid, text[], job_lane, int, bigint) IS 'Move
 CREATE OR REPLACE FUNCTION job_lane_room(p_lane uuid) RETURNS int
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
-    _limit int := (SELECT max_concurrency FROM accreditation WHERE id = p_lane);
+    _limit int := (SELECT CASE WHEN held_date IS NULL THEN max_concurrency ELSE 0 END FROM accreditation WHERE id = p_lane);
 BEGIN
     IF _limit IS NULL THEN
         RETURN 2147483647;
     END IF;
     RETURN _limit - (SELECT count(*) FROM job_lease WHERE lane = p_lane);
 END $$;
-COMMENT ON FUNCTION job_lane_room(uuid) IS 'How many more jobs of a lane may run at once.';
+COMMENT ON FUNCTION job_lane_room(uuid) IS 'How many more jobs of a lane may run at once; none of one that is held.';
 
 CREATE OR REPLACE FUNCTION job_claim(p_worker uuid, p_types text[], p_limit int)
 RETURNS TABLE (job_id uuid, claim_no bigint, type text, accreditation_id uuid, reference_table text, reference_id uuid,
@@ -177,9 +177,9 @@ BEGIN
     RETURN (
         SELECT min((SELECT q.start_date FROM job_queue AS q
             WHERE q.lane = l.lane AND q.priority = l.priority AND q.type = ANY (p_types) ORDER BY q.start_date, q.job_id LIMIT 1))
-        FROM job_lane AS l);
+        FROM job_lane AS l WHERE l.lane <> ALL (ARRAY(SELECT a.id FROM accreditation AS a WHERE a.held_date IS NOT NULL)));
 END $$;
-COMMENT ON FUNCTION job_next_due(text[]) IS 'When the next job of these types can be claimed; NULL: none waits.';
+COMMENT ON FUNCTION job_next_due(text[]) IS 'When the next job of these types can be claimed; NULL: none waits, but where accreditations are held.';
 
 CREATE OR REPLACE FUNCTION job_children(p_job uuid)
 RETURNS TABLE (id uuid, type text, status text, data jsonb, result jsonb, result_message text)
@@ -559,7 +559,7 @@ BEGIN
     END IF;
     UPDATE job SET status = 'cancelled', finished_date = engine_now(), result_message = COALESCE(p_reason, 'cancelled by ' || caller_name()) WHERE id = p_job;
     PERFORM job_log(_job, 'cancelled', p_reason);
-    RETURN 'cancelled' || COALESCE(format('; %s had begun outside: SELECT * FROM v_attention', _begun), '');
+    RETURN 'cancelled' || COALESCE('; ' || _begun || ' had begun outside: SELECT * FROM v_attention', '');
 END $$;
 COMMENT ON FUNCTION job_cancel(uuid, text) IS 'Cancels a job that no worker holds; its provision row, plan step, item and order follow. Says what the job had begun outside, which stays there and is in v_attention.';
 

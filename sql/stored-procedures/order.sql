@@ -609,9 +609,10 @@ BEGIN
         SELECT NULL::uuid AS plan, i.position AS item, format('├─ %s. %s  %s%s', i.position, i.operation, i.status, '  ' || i.reason) AS line FROM order_item AS i WHERE i.order_id = p_order
         UNION ALL
         SELECT p.id, i.position, format('│   ├─ %s  %s  %s%s%s%s', p.name, p.status, explain_span(p.created_date, p.finished_date), '  after ' || w.names,
-            '  ' || COALESCE(p.reason, CASE WHEN v.job_status NOT IN ('completed', 'cancelled') THEN format('job %s %s, attempt %s of %s%s', v.type, v.job_status, v.attempts + 1, v.max_attempts, ': ' || v.result_message) END),
-            '  next at ' || to_char(v.next_attempt_date, 'HH24:MI:SS'))
+            '  ' || COALESCE(p.reason, h.reason, CASE WHEN v.job_status NOT IN ('completed', 'cancelled') THEN format('job %s %s, attempt %s of %s%s', v.type, v.job_status, v.attempts + 1, v.max_attempts, ': ' || v.result_message) END),
+            CASE WHEN h.reason IS NULL THEN '  next at ' || to_char(v.next_attempt_date, 'HH24:MI:SS') END)
         FROM order_item AS i JOIN order_item_plan AS p ON p.order_item_id = i.id LEFT JOIN LATERAL plan_progress(p.provision_id) AS v ON true
+        LEFT JOIN LATERAL (SELECT explain_held(v.job_id) AS reason) AS h ON v.job_status = 'submitted'
         LEFT JOIN LATERAL (SELECT string_agg(x.name, ', ' ORDER BY x.name) AS names FROM order_item_plan_dependency AS d JOIN order_item_plan AS x ON x.id = d.depends_on_id WHERE d.plan_id = p.id) AS w ON true
         WHERE i.order_id = p_order
         ORDER BY 2, 1 NULLS FIRST
@@ -620,6 +621,16 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION order_explain(uuid) IS 'An order as a tree: every item and step with its status, time, what it waited for and why it ended as it did.';
+
+CREATE OR REPLACE FUNCTION explain_held(p_job uuid) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (
+        SELECT CASE WHEN j.held_at IS NOT NULL THEN format('job %s held since %s%s', j.type, to_char(j.held_at, 'YYYY-MM-DD HH24:MI:SS'), ': ' || j.result_message)
+            WHEN a.held_date IS NOT NULL THEN format('job %s waits, %s is held since %s: %s', j.type, a.name, to_char(a.held_date, 'YYYY-MM-DD HH24:MI:SS'), a.held_reason) END
+        FROM job AS j LEFT JOIN accreditation AS a ON a.id = j.accreditation_id WHERE j.id = p_job);
+END $$;
+COMMENT ON FUNCTION explain_held(uuid) IS 'Since when and why a job, or its accreditation, is held; NULL: it is not.';
 
 CREATE OR REPLACE FUNCTION explain_span(p_from timestamptz, p_to timestamptz) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$

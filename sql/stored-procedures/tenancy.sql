@@ -39,6 +39,34 @@ END $$;
 COMMENT ON FUNCTION accreditation_queued() IS 'Every accreditation has a lane for each priority. Made by the first job of each, a lane would make all others wait for that job''s transaction.';
 SELECT class.replace_trigger('accreditation_queued_tg', 'accreditation', 'AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', 'accreditation_queued()');
 
+CREATE OR REPLACE FUNCTION accreditation_hold(p_accreditation uuid, p_reason text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
+BEGIN
+    IF COALESCE(p_reason, '') = '' THEN
+        PERFORM refuse('PV400', 'why is it held?', 'no reason given', 'SELECT accreditation_hold(id, ''registry down until 6 o''''clock'')');
+    END IF;
+    UPDATE accreditation SET held_date = COALESCE(held_date, engine_now()), held_reason = p_reason, updated_date = engine_now(), updated_by = caller_name() WHERE id = p_accreditation;
+    IF NOT FOUND THEN
+        PERFORM refuse('PV404', 'accreditation not found', p_accreditation::text, 'SELECT * FROM v_accreditation');
+    END IF;
+    RETURN 'held';
+END $$;
+COMMENT ON FUNCTION accreditation_hold(uuid, text) IS 'Has all jobs of an accreditation wait in their queue until accreditation_release(); what workers have in hand goes on. Held already: changes the reason.';
+
+CREATE OR REPLACE FUNCTION accreditation_release(p_accreditation uuid) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
+BEGIN
+    UPDATE accreditation SET held_date = NULL, held_reason = NULL, updated_date = engine_now(), updated_by = caller_name() WHERE id = p_accreditation AND held_date IS NOT NULL;
+    IF NOT FOUND THEN
+        PERFORM refuse('PV409', 'the accreditation is not held', p_accreditation::text, 'SELECT * FROM v_accreditation');
+    END IF;
+    PERFORM job_wake();
+    RETURN 'released';
+END $$;
+COMMENT ON FUNCTION accreditation_release(uuid) IS 'Lets the jobs of a held accreditation go.';
+
 CREATE OR REPLACE FUNCTION integration_login_limited() RETURNS trigger
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE

@@ -18,7 +18,8 @@ CREATE VIEW v_lane AS
 SELECT l.lane AS accreditation_id, a.name AS accreditation, l.priority, a.max_concurrency,
     (SELECT count(*) FROM job_queue AS q WHERE q.lane = l.lane AND q.priority = l.priority AND q.start_date <= engine_now()) AS due,
     (SELECT count(*) FROM job_queue AS q WHERE q.lane = l.lane AND q.priority = l.priority AND q.start_date > engine_now()) AS later,
-    (SELECT count(*) FROM job_lease AS s WHERE s.lane = l.lane) AS running
+    (SELECT count(*) FROM job_lease AS s WHERE s.lane = l.lane) AS running,
+    a.held_date, a.held_reason
 FROM job_lane AS l LEFT JOIN accreditation AS a ON a.id = l.lane
 WHERE EXISTS (SELECT FROM job_queue AS q WHERE q.lane = l.lane AND q.priority = l.priority) OR l.claimed_date > '-infinity';
 COMMENT ON VIEW v_lane IS 'Queues that are or were in use: how much is due, waits for later, and runs, per accreditation and priority.';
@@ -33,6 +34,9 @@ SELECT 'held job' AS what, j.id, format('%s of %s is held%s%s', j.type, COALESCE
     CASE WHEN a.provider = 'manual' THEN format('SELECT job_complete(%L, ''{"roid": "…"%s}'')', j.id, (SELECT string_agg(format(', "%s": "…"', c), '' ORDER BY n) FROM unnest(k.result_columns) WITH ORDINALITY AS r (c, n)))
         ELSE format('SELECT job_release(%L)', j.id) END AS call, j.held_at AS since
 FROM job AS j LEFT JOIN accreditation AS a ON a.id = j.accreditation_id LEFT JOIN class.provision_kind AS k ON k.table_name = j.reference_table WHERE j.held_at IS NOT NULL AND j.finished_date IS NULL
+UNION ALL
+SELECT 'held accreditation', a.id, format('%s is held: %s; %s jobs wait', a.name, a.held_reason, (SELECT count(*) FROM job_queue AS q WHERE q.lane = a.id)), format('SELECT accreditation_release(%L)', a.id), a.held_date
+FROM accreditation AS a WHERE a.held_date IS NOT NULL
 UNION ALL
 SELECT 'failing job', j.id, format('%s failed %s of %s times: %s', j.type, j.attempts, j.max_attempts, j.result_message), format('SELECT job_retry(%L)', j.id), j.created_date
 FROM job AS j JOIN job_queue AS q ON q.job_id = j.id WHERE j.attempts >= 3
