@@ -50,12 +50,12 @@ GRANT USAGE ON SCHEMA migration TO provision_api;
 GRANT SELECT ON migration.checksum TO provision_api;
 
 -- Other systems insert what they want, and the engine's columns stay the engine's.
-GRANT INSERT (id, accreditation_id, tenant_customer_id, org_id, reference, handle, name, organization, street, city, state, postal_code, country_code, phone, fax, email) ON provision_contact TO provision_integration;
-GRANT INSERT (id, accreditation_id, tenant_customer_id, org_id, name, addresses) ON provision_host TO provision_integration;
-GRANT INSERT (id, accreditation_id, tenant_customer_id, org_id, name, registration_period, pw, is_complete) ON provision_domain TO provision_integration;
+GRANT INSERT (accreditation_id, tenant_customer_id, org_id, reference, handle, name, organization, street, city, state, postal_code, country_code, phone, fax, email) ON provision_contact TO provision_integration;
+GRANT INSERT (accreditation_id, tenant_customer_id, org_id, name, addresses) ON provision_host TO provision_integration;
+GRANT INSERT (accreditation_id, tenant_customer_id, org_id, name, registration_period, pw, is_complete) ON provision_domain TO provision_integration;
 GRANT UPDATE (is_complete) ON provision_domain TO provision_integration;
 GRANT INSERT ON provision_domain_contact, provision_domain_host TO provision_integration;
-GRANT INSERT (id, accreditation_id, tenant_customer_id, org_id, domain_name, alternative_names) ON provision_ssl TO provision_integration;
+GRANT INSERT (accreditation_id, tenant_customer_id, org_id, domain_name, alternative_names) ON provision_ssl TO provision_integration;
 -- Naming a row to update or return it takes the right to read its key.
 GRANT SELECT (id, tenant_customer_id, org_id) ON provision_contact, provision_host, provision_domain, provision_ssl TO provision_integration;
 

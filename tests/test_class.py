@@ -477,6 +477,12 @@ def test_rights_are_those_that_were_reviewed(shop: Shop) -> None:
     assert sorted(shop.values(PRIVILEGES)) == (GOLDEN / "grants.txt").read_text().splitlines()
 
 
+def test_no_function_relies_on_a_lock_that_any_login_can_take(shop: Shop) -> None:
+    """Advisory locks have no owner. One says that a worker sleeps: who takes it makes workers poll, and no more."""
+    ours = "pronamespace IN ('public'::regnamespace, 'class'::regnamespace)"
+    assert shop.values(f"SELECT proname FROM pg_proc WHERE prosrc ~ 'advisory\\w*lock' AND {ours}") == ["job_wake"]
+
+
 VERBS: dict[str, LiteralString] = {
     "SELECT": "SELECT FROM {} LIMIT 0",
     "INSERT": "INSERT INTO {} DEFAULT VALUES",

@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
@@ -530,19 +529,36 @@ def test_options_cannot_name_another_customer(shop: Shop) -> None:
         shop.order(contact_item(), tenant_customer_id=str(shop.customer("Other Ltd")))
 
 
-CONSTRAINED: dict[str, Json] = {
+OPTIONS: dict[str, Json] = {
     "a priority out of range": {"priority": 10},
     "a priority in between": {"priority": 1.5},
     "a malformed trace": {"traceparent": "abc"},
     "an org that is no id": {"org_id": "berlin"},
     "an overlong reference": {"external_reference": "x" * 256},
+    "an empty key": {"idempotency_key": ""},
+    "overlong notes": {"metadata": {"text": "x" * 16_384}},
 }
 
 
-@pytest.mark.parametrize("what", CONSTRAINED)
+@pytest.mark.parametrize("what", OPTIONS)
 def test_an_option_out_of_bounds_is_refused(shop: Shop, what: str) -> None:
-    with pytest.raises((psycopg.DataError, psycopg.IntegrityError)), shop.connection.transaction():
-        shop.order(contact_item(), **CONSTRAINED[what])
+    (field,) = OPTIONS[what]
+    order = {"tenant_customer_id": str(shop.account), "items": [contact_item()]} | OPTIONS[what]
+    with refused(shop.connection, "PV400", f"order: {field} is malformed"):
+        shop.value("SELECT order_submit_many(%s)", Jsonb([order]))
+
+
+def test_a_customer_that_is_no_id_is_refused(shop: Shop) -> None:
+    with refused(shop.connection, "PV400", "order: tenant_customer_id is malformed"):
+        shop.value("SELECT order_submit_many(%s)", Jsonb([{"tenant_customer_id": "me", "items": [contact_item()]}]))
+
+
+def test_what_a_registry_cannot_take_now_does_not_go_to_a_desk(shop: Shop) -> None:
+    shop.accreditation("desk", "manual")
+    shop.connection.execute("UPDATE accreditation SET is_active = false WHERE id = %s", [shop.registry])
+    with refused(shop.connection, "PV409", "the accreditation is not active"):
+        shop.order(contact_item())
+    shop.order(contact_item(accreditation="desk"))
 
 
 def test_a_customer_that_is_not_active_may_not_order(shop: Shop) -> None:

@@ -191,6 +191,14 @@ COMMENT ON COLUMN effect.claim_no IS 'The claim under which it was last begun.';
 COMMENT ON COLUMN effect.intended_date IS 'When it was first intended.';
 COMMENT ON COLUMN effect.finished_date IS 'When its fate became known.';
 
+CREATE TABLE engine_lock (
+    name text NOT NULL,
+    CONSTRAINT engine_lock_pk PRIMARY KEY (name)
+);
+COMMENT ON TABLE engine_lock IS 'Rows that are locked and never read: an advisory lock could be taken by any log-in that knows its number.';
+COMMENT ON COLUMN engine_lock.name IS 'What only one may do at a time.';
+INSERT INTO engine_lock VALUES ('sweep');
+
 CREATE TABLE schedule (
     name text NOT NULL,
     job_type text NOT NULL,

@@ -199,6 +199,14 @@ COMMENT ON COLUMN object_operation.plan_id IS 'The plan step of that row, which 
 COMMENT ON COLUMN object_operation.tenant_customer_id IS 'Whose operation.';
 COMMENT ON COLUMN object_operation.created_date IS 'Since when.';
 
+CREATE TABLE order_turn (
+    tenant_customer_id uuid NOT NULL,
+    CONSTRAINT order_turn_pk PRIMARY KEY (tenant_customer_id),
+    CONSTRAINT order_turn_tenant_customer_fk FOREIGN KEY (tenant_customer_id) REFERENCES tenant_customer (id) ON DELETE CASCADE
+);
+COMMENT ON TABLE order_turn IS 'One row per customer, locked while orders are accepted that share parts in any order; an advisory lock could be taken by any log-in.';
+COMMENT ON COLUMN order_turn.tenant_customer_id IS 'The customer.';
+
 CREATE TYPE order_request AS (id uuid, same_as uuid, tenant_customer_id uuid, org_id uuid, items jsonb, key text, request_hash text,
     external_reference text, metadata jsonb, traceparent text, priority smallint);
 COMMENT ON TYPE order_request IS 'An order on its way in; same_as is the order it turned out to be a repetition of.';

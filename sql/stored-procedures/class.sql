@@ -215,9 +215,40 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION class.generate(text, text, text, text, text, text) IS 'Creates one generated function of a kind.';
 
+CREATE OR REPLACE FUNCTION class.check_caller() RETURNS trigger
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+-- Not SECURITY DEFINER: it asks whether row-level security holds for the one who inserts.
+BEGIN
+    IF NOT row_security_active(TG_RELID) OR caller_sees_all() THEN
+        RETURN NEW;
+    ELSIF NEW.tenant_customer_id IS DISTINCT FROM caller_customer() THEN
+        PERFORM refuse('PV404', 'customer not found', 'tenant_customer_id ' || COALESCE(NEW.tenant_customer_id::text, 'is missing'), 'insert for your own account');
+    ELSIF caller_org() IS NOT NULL AND NEW.org_id IS DISTINCT FROM caller_org() THEN
+        PERFORM refuse('PV404', 'org not found', 'org_id ' || COALESCE(NEW.org_id::text, 'is missing'), 'insert for your own org');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION class.check_caller() IS 'Refuses rows that are not the caller''s before anything is said about them; the policies would, but only after every other rule had its say.';
+
+CREATE OR REPLACE FUNCTION class.attach_caller_check(p_table text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _first text;
+BEGIN
+    -- What comes from a plan step was checked with its order, and no caller can name one.
+    PERFORM class.replace_trigger(p_table || '_caller_tg', p_table, 'BEFORE INSERT ON {table} FOR EACH ROW WHEN (NEW.order_item_plan_ids = ''{}'')', 'class.check_caller()');
+    -- PostgreSQL fires triggers by name; 7: before insert, for each row.
+    SELECT min(tgname) INTO _first FROM pg_trigger WHERE tgrelid = quote_ident(p_table)::regclass AND NOT tgisinternal AND tgtype & 7 = 7;
+    IF _first <> p_table || '_caller_tg' THEN
+        PERFORM refuse('PV422', 'a trigger comes before the check of the caller', _first, 'give it a name that sorts after ' || p_table || '_caller_tg');
+    END IF;
+END $$;
+COMMENT ON FUNCTION class.attach_caller_check(text) IS 'Has class.check_caller() see every row of a kind first.';
+
 CREATE OR REPLACE FUNCTION class.generate_row_triggers(p_table text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $outer$
 BEGIN
+    PERFORM class.attach_caller_check(p_table);
     PERFORM class.generate(p_table, '_guard', '() RETURNS trigger', 'refuses illegal transitions, keeps final rows as they are, opens the gate, notes the previous status.', $$
         BEGIN
             IF OLD.status_id IN ({finals}) THEN
@@ -258,6 +289,21 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION class.fixed_plans() IS 'Settings of functions whose plans are made once and along keys, whatever was in the tables when they were made; they hold for all these call.';
 
+CREATE OR REPLACE FUNCTION class.check_accredited(p_pairs uuid[], p_providers text[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _accreditation uuid;
+BEGIN
+    SELECT p_pairs[n][2] INTO _accreditation FROM generate_subscripts(p_pairs, 1) AS n
+    LEFT JOIN tenant_customer AS c ON c.id = p_pairs[n][1] AND c.is_active
+    LEFT JOIN accreditation AS a ON a.id = p_pairs[n][2] AND a.tenant_id = c.tenant_id AND a.is_active AND a.provider = ANY (p_providers)
+    WHERE a.id IS NULL LIMIT 1;
+    IF FOUND THEN
+        PERFORM refuse('PV404', 'accreditation not found', 'accreditation_id ' || COALESCE(_accreditation::text, 'is missing'), 'use an active accreditation of your tenant at one of ' || p_providers::text);
+    END IF;
+END $$;
+COMMENT ON FUNCTION class.check_accredited(uuid[], text[]) IS 'Refuses pairs of a customer and an accreditation unless both are active, of one tenant, and the accreditation is at one of the providers.';
+
 CREATE OR REPLACE FUNCTION class.generate_after_insert(p_table text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $outer$
 BEGIN
@@ -270,13 +316,7 @@ BEGIN
             IF FOUND THEN
                 PERFORM refuse('PV422', '{table} begins as pending or processing', _row.id::text, 'leave status_id to the engine');
             END IF;
-            SELECT n.accreditation_id INTO _row
-            FROM (SELECT DISTINCT tenant_customer_id, accreditation_id FROM new_rows) n LEFT JOIN tenant_customer c ON c.id = n.tenant_customer_id AND c.is_active
-            LEFT JOIN accreditation a ON a.id = n.accreditation_id AND a.tenant_id = c.tenant_id AND a.is_active AND a.provider = ANY ({providers})
-            WHERE a.id IS NULL LIMIT 1;
-            IF FOUND THEN
-                PERFORM refuse('PV404', 'accreditation not found', 'accreditation_id ' || _row.accreditation_id, 'use an active accreditation of your tenant at one of ' || {providers});
-            END IF;
+            PERFORM class.check_accredited(ARRAY(SELECT DISTINCT ARRAY[n.tenant_customer_id, n.accreditation_id] FROM new_rows n), {providers});
             -- A scalar sub-select is one index look-up per row whatever the planner believes about table sizes.
             SELECT n.order_item_plan_ids AS ids INTO _row FROM new_rows n
             WHERE n.order_item_plan_ids <> '{}' AND cardinality(n.order_item_plan_ids) <> (
@@ -314,6 +354,7 @@ BEGIN
                 array_agg(id) FILTER (WHERE status_id IN ({is:failed}, {is:cancelled}))
             INTO _opened, _completed, _ended FROM new_rows;
             {gate}IF _opened IS NOT NULL THEN
+            {gate}    PERFORM class.check_accredited(ARRAY(SELECT DISTINCT ARRAY[n.tenant_customer_id, n.accreditation_id] FROM new_rows n WHERE n.id = ANY (_opened)), {providers});
             {gate}    PERFORM {table}_submit(_opened);
             {gate}END IF;
             IF _completed IS NULL AND _ended IS NULL THEN

@@ -158,7 +158,8 @@ BEGIN
     LOOP
         EXIT WHEN cardinality(_claims) >= p_limit;
         -- Several priorities of one accreditation are several lanes; only this lock makes their count of leases one.
-        CONTINUE WHEN NOT pg_try_advisory_xact_lock(hashtextextended(_lane.lane::text, 0));
+        PERFORM FROM job_lane AS l WHERE l.lane = _lane.lane AND l.priority = 0 FOR UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
         _room := least(job_lane_room(_lane.lane), p_limit - cardinality(_claims));
         CONTINUE WHEN _room <= 0;
         _claims := _claims || COALESCE(job_claim_lane(p_worker, p_types, _lane, _room, _claim_no + cardinality(_claims)), '{}');
@@ -342,7 +343,8 @@ DECLARE
     _lost int;
     _scheduled int;
 BEGIN
-    IF NOT pg_try_advisory_xact_lock(hashtextextended('engine_sweep', 0)) THEN
+    PERFORM FROM engine_lock WHERE name = 'sweep' FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
         RETURN '{}';
     END IF;
     _lost := sweep_leases();

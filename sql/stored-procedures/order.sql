@@ -81,6 +81,26 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION order_accept(jsonb) IS 'What order_submit_many does, once.';
 
+CREATE OR REPLACE FUNCTION order_bad_option(p_order jsonb, OUT field text, OUT value text, OUT wanted text)
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _uuid constant text := '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$';
+BEGIN
+    field := CASE
+        WHEN p_order ->> 'tenant_customer_id' !~ _uuid THEN 'tenant_customer_id'
+        WHEN p_order ->> 'org_id' !~ _uuid THEN 'org_id'
+        WHEN p_order ->> 'priority' !~ '^[0-9]$' THEN 'priority'
+        WHEN p_order ->> 'idempotency_key' !~ '^[!-~]{1,255}$' THEN 'idempotency_key'
+        WHEN p_order ->> 'traceparent' !~ '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' THEN 'traceparent'
+        WHEN length(p_order ->> 'external_reference') NOT BETWEEN 1 AND 255 THEN 'external_reference'
+        WHEN length(p_order ->> 'metadata') > 16384 THEN 'metadata'
+    END;
+    value := p_order ->> field;
+    wanted := CASE field WHEN 'priority' THEN '0 (first) to 9 (last)' WHEN 'idempotency_key' THEN '1 to 255 visible ASCII characters' WHEN 'traceparent' THEN 'as W3C Trace Context writes it: 00-<32 hex digits>-<16>-01'
+        WHEN 'external_reference' THEN '1 to 255 characters' WHEN 'metadata' THEN 'at most 16384 characters of JSON' ELSE 'a UUID' END;
+END $$;
+COMMENT ON FUNCTION order_bad_option(jsonb) IS 'The first option of an order that cannot be taken, and what it should be; NULL: none.';
+
 CREATE OR REPLACE FUNCTION order_requests(p_orders jsonb) RETURNS order_request[]
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
@@ -93,6 +113,10 @@ BEGIN
     PERFORM check_fields('order', ARRAY(SELECT jsonb_array_elements(p_orders)), '{tenant_customer_id,items}', _types);
     PERFORM refuse('PV400', 'an order has at least one item and at most 1000', jsonb_array_length(o -> 'items') || ' items', 'put what is ordered into items')
     FROM jsonb_array_elements(p_orders) AS o WHERE jsonb_array_length(o -> 'items') NOT BETWEEN 1 AND 1000;
+    -- Most orders have no options.
+    PERFORM refuse('PV400', format('order: %s is malformed', b.field), left(b.value, 300), b.wanted)
+    FROM jsonb_array_elements(p_orders) AS o CROSS JOIN LATERAL order_bad_option(o) AS b
+    WHERE (o ?| '{org_id,priority,idempotency_key,traceparent,external_reference,metadata}' OR o ->> 'tenant_customer_id' !~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$') AND b.field IS NOT NULL;
     RETURN ARRAY(
         SELECT ROW(new_id(), NULL, r.tenant_customer_id, r.org_id, r.items, r.idempotency_key, CASE WHEN r.idempotency_key IS NOT NULL THEN md5((o - 'idempotency_key' - 'traceparent')::text) END, r.external_reference,
             nullif(r.metadata, 'null'), r.traceparent, COALESCE(r.priority, 5))::order_request
@@ -166,14 +190,32 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION order_items(order_request[]) IS 'The items of new orders.';
 
+CREATE OR REPLACE FUNCTION order_turn_made() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: whoever adds a customer need not be allowed to touch orders.
+BEGIN
+    INSERT INTO order_turn (tenant_customer_id) SELECT id FROM new_rows;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION order_turn_made() IS 'Every customer has a row in order_turn.';
+SELECT class.replace_trigger('tenant_customer_turn_tg', 'tenant_customer', 'AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', 'order_turn_made()');
+
 CREATE OR REPLACE FUNCTION order_lock(p_items plan_item[]) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _customer record;
 BEGIN
-    -- One item claims its parts in order, and so does a set of items that have none: such orders pass each other.
-    PERFORM CASE WHEN c.is_alone THEN pg_advisory_xact_lock(c.key) ELSE pg_advisory_xact_lock_shared(c.key) END
-    FROM (
-        SELECT hashtextextended('order ' || i.tenant_customer_id, 0) AS key, count(*) > 1 AND bool_or(p.has_parts) AS is_alone
-        FROM unnest(p_items) AS i JOIN order_operation AS p ON p.name = i.operation GROUP BY 1 ORDER BY 1) AS c;
+    -- One item claims its parts in order, and items without parts claim what they make in order: those pass each other.
+    FOR _customer IN
+        SELECT i.tenant_customer_id AS id, count(*) > 1 AS is_alone FROM unnest(p_items) AS i JOIN order_operation AS p ON p.name = i.operation
+        GROUP BY 1 HAVING bool_or(p.has_parts) ORDER BY 1
+    LOOP
+        IF _customer.is_alone THEN
+            PERFORM FROM order_turn WHERE tenant_customer_id = _customer.id FOR UPDATE;
+        ELSE
+            PERFORM FROM order_turn WHERE tenant_customer_id = _customer.id FOR SHARE;
+        END IF;
+    END LOOP;
 END $$;
 COMMENT ON FUNCTION order_lock(plan_item[]) IS 'Lets orders of a customer that share parts in any order be accepted one after the other; they would wait for each other.';
 

@@ -4,15 +4,22 @@ CREATE OR REPLACE FUNCTION accreditation_for(p_tenant_customer uuid, p_name text
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
     _ids uuid[];
+    _idle text;
+    _several text;
 BEGIN
     -- A desk where people work is taken only if it is named or there is nothing else.
-    SELECT array_agg(a.id ORDER BY a.provider = 'manual', a.name) INTO _ids
+    SELECT array_agg(a.id ORDER BY a.provider = 'manual', a.name) FILTER (WHERE a.is_active),
+        string_agg(a.name, ', ' ORDER BY a.name) FILTER (WHERE NOT a.is_active AND (p_name IS NOT NULL OR a.provider <> 'manual')),
+        CASE WHEN count(*) FILTER (WHERE a.is_active AND a.provider <> 'manual') > 1 THEN string_agg(a.name, ', ' ORDER BY a.name) FILTER (WHERE a.is_active) END
+    INTO _ids, _idle, _several
     FROM tenant_customer AS c JOIN accreditation AS a ON a.tenant_id = c.tenant_id
-    WHERE c.id = p_tenant_customer AND a.is_active AND a.provider = ANY (p_providers) AND (p_name IS NULL OR a.name = p_name);
-    IF _ids IS NULL THEN
+    WHERE c.id = p_tenant_customer AND a.provider = ANY (p_providers) AND (p_name IS NULL OR a.name = p_name);
+    IF _several IS NOT NULL THEN
+        PERFORM refuse('PV422', 'several accreditations could do it', _several, 'name one of them in accreditation');
+    ELSIF _idle IS NOT NULL AND (_ids IS NULL OR (SELECT provider = 'manual' FROM accreditation WHERE id = _ids[1])) THEN
+        PERFORM refuse('PV409', 'the accreditation is not active', _idle, 'wait until it is active again, or name another one in accreditation');
+    ELSIF _ids IS NULL THEN
         PERFORM refuse('PV404', 'accreditation not found', COALESCE(p_name, 'none at ' || array_to_string(p_providers, ', ')), 'name an active accreditation of your tenant');
-    ELSIF cardinality(_ids) > 1 AND (SELECT count(*) > 1 FROM accreditation WHERE id = ANY (_ids) AND provider <> 'manual') THEN
-        PERFORM refuse('PV422', 'several accreditations could do it', (SELECT string_agg(name, ', ' ORDER BY name) FROM accreditation WHERE id = ANY (_ids)), 'name one of them in accreditation');
     END IF;
     RETURN _ids[1];
 END $$;

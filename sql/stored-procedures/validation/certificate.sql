@@ -19,6 +19,9 @@ CREATE OR REPLACE FUNCTION provision_ssl_validate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: the rules read what the one who inserts may not.
 BEGIN
+    IF array_ndims(NEW.alternative_names) > 1 THEN
+        PERFORM refuse('PV422', 'the alternative names are malformed', left(NEW.alternative_names::text, 300), 'give a plain list: {www.example.test}');
+    END IF;
     PERFORM certificate_check_names(NEW.domain_name || NEW.alternative_names);
     IF NEW.order_item_plan_ids = '{}' THEN
         PERFORM object_claim('certificate', object_key(NEW.tenant_customer_id, NEW.accreditation_id, NEW.domain_name), NEW.id, NULL, NEW.tenant_customer_id);

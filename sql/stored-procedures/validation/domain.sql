@@ -62,7 +62,7 @@ BEGIN
         WHEN length(NEW.city) NOT BETWEEN 1 AND 255 THEN PERFORM refuse('PV422', 'the city is malformed', left(NEW.city, 300), '1 to 255 characters');
         WHEN greatest(length(NEW.organization), length(NEW.state), length(NEW.postal_code), length(NEW.email), length(array_to_string(NEW.street, ''))) > 255
             THEN PERFORM refuse('PV422', 'a part of the address is too long', concat_ws(', ', left(NEW.organization, 300), left(NEW.state, 300), left(NEW.postal_code, 300)), 'at most 255 characters each');
-        WHEN cardinality(NEW.street) NOT BETWEEN 1 AND 3 THEN PERFORM refuse('PV422', 'the street is malformed', NEW.street::text, 'one to three lines');
+        WHEN cardinality(NEW.street) NOT BETWEEN 1 AND 3 OR array_ndims(NEW.street) > 1 OR array_position(NEW.street, NULL) IS NOT NULL THEN PERFORM refuse('PV422', 'the street is malformed', NEW.street::text, 'one to three lines');
         WHEN NEW.country_code !~ '^[A-Z]{2}$' THEN PERFORM refuse('PV422', 'the country code is malformed', NEW.country_code, 'two capital letters (ISO 3166-1): DE');
         WHEN NEW.email !~ '^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:]]+$' THEN PERFORM refuse('PV422', 'the e-mail address is malformed', NEW.email, 'name@example.test');
         WHEN NEW.phone !~ '^\+[0-9]{1,3}\.[0-9]{1,14}$' THEN PERFORM refuse('PV422', 'the phone number is malformed', NEW.phone, 'as EPP writes it: +49.301234567');
@@ -247,7 +247,7 @@ BEGIN
     END IF;
     PERFORM object_claim('domain', NEW.name, NEW.id, NULL, NEW.tenant_customer_id);
     PERFORM domain_check_create(NEW.name, NEW.registration_period, NEW.settings);
-    IF NEW.pw !~ (NEW.settings ->> 'auth_info_pattern') THEN
+    IF (NEW.pw ~ (NEW.settings ->> 'auth_info_pattern')) IS NOT TRUE THEN
         PERFORM refuse('PV422', 'the auth info does not suit the zone', 'pw is not shown', 'it must match ' || (NEW.settings ->> 'auth_info_pattern') || '; leave it out to have one made');
     END IF;
     IF NEW.is_complete THEN
