@@ -17,6 +17,7 @@ from .sql_fixtures import (
     certificate_item,
     contact_item,
     domain_item,
+    host_item,
     integration_login,
     known,
     person,
@@ -153,6 +154,53 @@ def test_an_order_of_another_org_does_not_exist(shop: Shop) -> None:
             with refused(shop.connection, "PV404", "org not found"):
                 shop.order(contact_item("new"), org_id=org)
         shop.order(contact_item("new"), org_id=str(mine))
+
+
+def test_an_org_uses_what_is_its_own_or_the_customers(shop: Shop) -> None:
+    mine, other = shop.org(), shop.org()
+    hosts = ["ns1.example.net", "ns2.example.net"]
+    shop.done(contact_item("theirs"), contact_item("same"), org_id=str(other))
+    shop.done(contact_item("ours"), contact_item("same", name="The customer's"))
+    for name in ("theirs", "nobodys"):
+        with refused(shop.connection, "PV404", f"contact not found {name}"):
+            shop.order(domain_item("name-a.test", known(name), known("ours"), hosts=hosts), org_id=str(mine))
+    with refused(shop.connection, "PV404", "contact not found theirs"):
+        shop.order(domain_item("name-a.test", known("theirs"), known("ours"), hosts=hosts))
+    shop.done(domain_item("name-b.test", known("same"), known("ours"), hosts=hosts), org_id=str(mine))
+    shop.done(domain_item("name-c.test", known("same"), known("theirs"), hosts=hosts), org_id=str(other))
+    names = (
+        "SELECT d.name, c.name FROM domain AS d JOIN domain_contact AS x ON x.domain_id = d.id"
+        " JOIN contact AS c ON c.id = x.contact_id WHERE x.type = 'registrant' AND d.tenant_customer_id = %s"
+    )
+    assert shop.pairs(names, shop.account) == {"name-b.test": "The customer's", "name-c.test": "Jane Doe"}
+
+
+def test_an_org_waits_for_what_is_being_created_for_the_customer(shop: Shop) -> None:
+    org = shop.org()
+    shop.order(contact_item("ours"), contact_item("tech"))
+    order = shop.order(domain_item("name-a.test", known("ours"), known("tech")), org_id=str(org))
+    shop.work()
+    assert shop.status(order) == "completed"
+
+
+def test_an_org_can_have_what_another_has_and_not_twice(shop: Shop) -> None:
+    orgs = [shop.org(), shop.org(), None]
+    for org in orgs:
+        shop.done(contact_item("jane"), host_item("ns1.example.net"), org_id=org and str(org))
+    for item in (contact_item("jane"), host_item("ns1.example.net")):
+        for org in orgs:
+            with refused(shop.connection, "PV409", "exists"):
+                shop.order(item, org_id=org and str(org))
+
+
+def test_glue_lies_under_a_name_of_the_same_org(shop: Shop) -> None:
+    mine, other = shop.org(), shop.org()
+    shop.done(domain_item("theirs.test"), org_id=str(other))
+    glue = host_item("ns1.theirs.test", addresses=["192.0.2.1"])
+    for org in (str(mine), None):
+        with refused(shop.connection, "PV404", "domain is not yours"):
+            shop.order(glue, org_id=org)
+    shop.done(glue, org_id=str(other))
 
 
 def test_nobody_orders_for_another_customer(shop: Shop, neighbour: UUID) -> None:

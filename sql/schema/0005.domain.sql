@@ -141,7 +141,7 @@ CREATE TABLE contact (
     CONSTRAINT contact_tenant_customer_uk UNIQUE (id, tenant_customer_id)
 ) INHERITS (class.audit_trail);
 -- The column that tells most leads, so that no other index looks as good where statistics are old.
-CREATE UNIQUE INDEX contact_reference_uk ON contact (reference, accreditation_id, tenant_customer_id) WHERE deleted_date IS NULL;
+CREATE UNIQUE INDEX contact_reference_uk ON contact (reference, accreditation_id, tenant_customer_id, org_id) NULLS NOT DISTINCT WHERE deleted_date IS NULL;
 CREATE UNIQUE INDEX contact_handle_uk ON contact (handle, accreditation_id) WHERE deleted_date IS NULL;
 SELECT class.copy_comments('class.audit_trail', 'contact');
 SELECT class.tenant_policy('contact');
@@ -150,7 +150,7 @@ COMMENT ON COLUMN contact.id IS 'Id of the provision row that made it.';
 COMMENT ON COLUMN contact.tenant_customer_id IS 'Whose it is.';
 COMMENT ON COLUMN contact.org_id IS 'The org it belongs to.';
 COMMENT ON COLUMN contact.accreditation_id IS 'Where it exists.';
-COMMENT ON COLUMN contact.reference IS 'The customer''s own name for it, unique among live contacts at the accreditation.';
+COMMENT ON COLUMN contact.reference IS 'The owner''s own name for it, unique among the live contacts of an org, or of the customer''s own, at the accreditation.';
 COMMENT ON COLUMN contact.handle IS 'Its id at the registry.';
 COMMENT ON COLUMN contact.roid IS 'Registry object id.';
 COMMENT ON COLUMN contact.name IS 'Name of the person or role.';
@@ -179,7 +179,7 @@ CREATE TABLE host (
     CONSTRAINT host_pk PRIMARY KEY (id),
     CONSTRAINT host_tenant_customer_uk UNIQUE (id, tenant_customer_id)
 ) INHERITS (class.audit_trail);
-CREATE UNIQUE INDEX host_name_uk ON host (name, accreditation_id, tenant_customer_id) WHERE deleted_date IS NULL;
+CREATE UNIQUE INDEX host_name_uk ON host (name, accreditation_id, tenant_customer_id, org_id) NULLS NOT DISTINCT WHERE deleted_date IS NULL;
 SELECT class.copy_comments('class.audit_trail', 'host');
 SELECT class.tenant_policy('host');
 COMMENT ON TABLE host IS 'A name server known to a registry (RFC 5732). An outside name server may be known for several customers, and is one object at the registry.';

@@ -262,12 +262,12 @@ COMMENT ON FUNCTION order_store(order_request[], plan_item[], plan_step[]) IS 'S
 
 -- Objects ------------------------------------------------------------------------------------------------------------
 
-CREATE OR REPLACE FUNCTION object_key(p_tenant_customer uuid, p_accreditation uuid, p_name text) RETURNS text
+CREATE OR REPLACE FUNCTION object_key(p_tenant_customer uuid, p_org uuid, p_accreditation uuid, p_name text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
 BEGIN
-    RETURN p_tenant_customer || ':' || p_accreditation || ':' || p_name;
+    RETURN concat(p_tenant_customer, ':', p_org, ':', p_accreditation, ':', p_name);
 END $$;
-COMMENT ON FUNCTION object_key(uuid, uuid, text) IS 'The key of an object that is one of its customer''s at an accreditation.';
+COMMENT ON FUNCTION object_key(uuid, uuid, uuid, text) IS 'The key of an object that is one of its org''s at an accreditation, or of the customer''s own (no org).';
 
 CREATE OR REPLACE FUNCTION object_claim(p_claims object_operation[]) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$

@@ -16,7 +16,7 @@ BEGIN
         _accreditation := accreditation_for(_item.tenant_customer_id, _item.data ->> 'accreditation', '{aws,manual}');
         _step := ROW(new_id(), _item.id, 'certificate ' || (_item.data ->> 'domain_name'), 'provision_ssl', new_id(),
             (_item.data - 'accreditation') || jsonb_build_object('accreditation_id', _accreditation), '{}')::plan_step;
-        PERFORM object_claim('certificate', object_key(_item.tenant_customer_id, _accreditation, _item.data ->> 'domain_name'), _step.provision_id, _step.id, _item.tenant_customer_id);
+        PERFORM object_claim('certificate', object_key(_item.tenant_customer_id, _item.org_id, _accreditation, _item.data ->> 'domain_name'), _step.provision_id, _step.id, _item.tenant_customer_id);
         RETURN NEXT _step;
     END LOOP;
 END $$;

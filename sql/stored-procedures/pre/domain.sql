@@ -34,12 +34,12 @@ BEGIN
         FROM a JOIN unnest(p_items) AS i ON i.tenant_customer_id = a.tenant_customer_id AND i.data ->> 'accreditation' IS NOT DISTINCT FROM a.name
         CROSS JOIN LATERAL (SELECT COALESCE(i.data ->> 'reference', contact_digest(i.data)) AS reference) AS r);
     PERFORM object_claim(ARRAY(
-        SELECT ROW('contact', concat_ws(':', i.tenant_customer_id, s.data ->> 'accreditation_id', s.data ->> 'reference'), s.provision_id, s.id, i.tenant_customer_id, engine_now())::object_operation
+        SELECT ROW('contact', concat(i.tenant_customer_id, ':', i.org_id, ':', s.data ->> 'accreditation_id', ':', s.data ->> 'reference'), s.provision_id, s.id, i.tenant_customer_id, engine_now())::object_operation
         FROM unnest(_steps) AS s JOIN unnest(p_items) AS i ON i.id = s.item_id));
     -- After the claim: whoever had it before may just have completed.
     SELECT s.data ->> 'reference' INTO _taken FROM unnest(_steps) AS s JOIN unnest(p_items) AS i ON i.id = s.item_id
     WHERE (SELECT true FROM contact AS c WHERE c.reference = s.data ->> 'reference' AND c.accreditation_id = (s.data ->> 'accreditation_id')::uuid
-        AND c.tenant_customer_id = i.tenant_customer_id AND c.deleted_date IS NULL) LIMIT 1;
+        AND c.tenant_customer_id = i.tenant_customer_id AND c.org_id IS NOT DISTINCT FROM i.org_id AND c.deleted_date IS NULL) LIMIT 1;
     IF FOUND THEN
         PERFORM refuse('PV409', 'the contact exists', 'reference ' || _taken, 'use it by its reference, or take another one');
     END IF;
@@ -60,8 +60,8 @@ BEGIN
         PERFORM domain_check_name(_item.data ->> 'name');
         _accreditation := accreditation_for(_item.tenant_customer_id, _item.data ->> 'accreditation', '{epp,manual}');
         _step := host_step(_item.id, _accreditation, _item.data - 'accreditation');
-        PERFORM object_claim('host', object_key(_item.tenant_customer_id, _accreditation, _item.data ->> 'name'), _step.provision_id, _step.id, _item.tenant_customer_id);
-        PERFORM host_check_new(_item.tenant_customer_id, _accreditation, _item.data ->> 'name');
+        PERFORM object_claim('host', object_key(_item.tenant_customer_id, _item.org_id, _accreditation, _item.data ->> 'name'), _step.provision_id, _step.id, _item.tenant_customer_id);
+        PERFORM host_check_new(_item.tenant_customer_id, _item.org_id, _accreditation, _item.data ->> 'name');
         RETURN NEXT _step;
     END LOOP;
 END $$;
@@ -102,35 +102,56 @@ COMMENT ON FUNCTION contact_step(uuid, uuid, text, jsonb) IS 'The step that crea
 
 -- A domain and its parts ---------------------------------------------------------------------------------------------
 
-CREATE OR REPLACE FUNCTION domain_part(p_type text, p_key text, p_live text, p_step plan_step, p_item plan_item) RETURNS domain_part
+CREATE OR REPLACE FUNCTION domain_part_live(p_type text, p_accreditation uuid, p_name text, p_item plan_item) RETURNS uuid
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _id uuid;
+BEGIN
+    EXECUTE format('SELECT COALESCE(%1$I($1, $2, $3, $4), %1$I($1, NULL, $3, $4))', p_type || '_live') INTO _id USING p_item.tenant_customer_id, p_item.org_id, p_accreditation, p_name;
+    RETURN _id;
+END $$;
+COMMENT ON FUNCTION domain_part_live(text, uuid, text, plan_item) IS 'The live contact or host of that name that an item may use: its org''s, else the customer''s own.';
+
+CREATE OR REPLACE FUNCTION domain_part_awaited(p_type text, p_accreditation uuid, p_name text, p_item plan_item) RETURNS object_operation
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _operation object_operation := object_awaited(p_type, object_key(p_item.tenant_customer_id, p_item.org_id, p_accreditation, p_name));
+BEGIN
+    IF _operation.plan_id IS NULL AND p_item.org_id IS NOT NULL THEN
+        _operation := object_awaited(p_type, object_key(p_item.tenant_customer_id, NULL, p_accreditation, p_name));
+    END IF;
+    RETURN _operation;
+END $$;
+COMMENT ON FUNCTION domain_part_awaited(text, uuid, text, plan_item) IS 'The same of one that is being created.';
+
+CREATE OR REPLACE FUNCTION domain_part(p_type text, p_accreditation uuid, p_name text, p_step plan_step, p_item plan_item) RETURNS domain_part
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _part domain_part;
     _operation object_operation;
-    _accreditation constant uuid := split_part(p_key, ':', 2);
 BEGIN
     LOOP
-        _operation := object_awaited(p_type, p_key);
+        _operation := domain_part_awaited(p_type, p_accreditation, p_name, p_item);
         IF _operation.plan_id IS NOT NULL THEN
             RETURN ROW(NULL, _operation.provision_id, _operation.plan_id, NULL)::domain_part;
         END IF;
-        EXECUTE format('SELECT %I($1, $2, $3)', p_type || '_live') INTO _part.object_id USING p_item.tenant_customer_id, _accreditation, p_live;
+        _part.object_id := domain_part_live(p_type, p_accreditation, p_name, p_item);
         IF _part.object_id IS NOT NULL THEN
             RETURN _part;
         ELSIF p_step.id IS NULL THEN
-            PERFORM refuse('PV404', p_type || ' not found', p_live, 'give its details to have it created');
+            PERFORM refuse('PV404', p_type || ' not found', p_name, 'give its details to have it created');
         END IF;
         -- Looked for once more under the claim: whoever had it before may just have completed.
-        EXIT WHEN object_join(p_type, p_key, p_step, p_item.tenant_customer_id);
+        EXIT WHEN object_join(p_type, object_key(p_item.tenant_customer_id, p_item.org_id, p_accreditation, p_name), p_step, p_item.tenant_customer_id);
     END LOOP;
-    EXECUTE format('SELECT %I($1, $2, $3)', p_type || '_live') INTO _part.object_id USING p_item.tenant_customer_id, _accreditation, p_live;
+    _part.object_id := domain_part_live(p_type, p_accreditation, p_name, p_item);
     IF _part.object_id IS NOT NULL THEN
         DELETE FROM object_operation WHERE provision_id = p_step.provision_id;
         RETURN _part;
     END IF;
     RETURN ROW(NULL, p_step.provision_id, p_step.id, p_step)::domain_part;
 END $$;
-COMMENT ON FUNCTION domain_part(text, text, text, plan_step, plan_item) IS 'A contact or host that a domain needs: the live one, the one a step is creating, or else p_step, which then is the one that creates it.';
+COMMENT ON FUNCTION domain_part(text, uuid, text, plan_step, plan_item) IS 'A contact or host that a domain needs: the live one, the one a step is creating, or else p_step, which then is the one that creates it.';
 
 CREATE OR REPLACE FUNCTION domain_part_contact(p_item plan_item, p_accreditation uuid, p_type text, p_spec jsonb) RETURNS domain_part
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -144,7 +165,7 @@ BEGIN
     IF NOT _is_reference THEN
         _step := contact_step(p_item.id, p_accreditation, _reference, p_spec - 'accreditation');
     END IF;
-    RETURN domain_part('contact', object_key(p_item.tenant_customer_id, p_accreditation, _reference), _reference, _step, p_item);
+    RETURN domain_part('contact', p_accreditation, _reference, _step, p_item);
 END $$;
 COMMENT ON FUNCTION domain_part_contact(plan_item, uuid, text, jsonb) IS 'A contact of a domain to be, given by its reference or with its details.';
 
@@ -159,7 +180,7 @@ BEGIN
     IF p_item.data ->> 'name' = ANY (domain_suffixes(_name)) THEN
         PERFORM refuse('PV422', 'a name server under the name itself cannot come before it', _name, 'register the name with other name servers, then add this one');
     END IF;
-    RETURN domain_part('host', object_key(p_item.tenant_customer_id, p_accreditation, _name), _name, host_step(p_item.id, p_accreditation, _spec), p_item);
+    RETURN domain_part('host', p_accreditation, _name, host_step(p_item.id, p_accreditation, _spec), p_item);
 END $$;
 COMMENT ON FUNCTION domain_part_host(plan_item, uuid, jsonb) IS 'A name server of a domain to be, given by its name or with its glue.';
 

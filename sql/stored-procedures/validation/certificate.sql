@@ -24,7 +24,7 @@ BEGIN
     END IF;
     PERFORM certificate_check_names(NEW.domain_name || NEW.alternative_names);
     IF NEW.order_item_plan_ids = '{}' THEN
-        PERFORM object_claim('certificate', object_key(NEW.tenant_customer_id, NEW.accreditation_id, NEW.domain_name), NEW.id, NULL, NEW.tenant_customer_id);
+        PERFORM object_claim('certificate', object_key(NEW.tenant_customer_id, NEW.org_id, NEW.accreditation_id, NEW.domain_name), NEW.id, NULL, NEW.tenant_customer_id);
     END IF;
     RETURN NEW;
 END $$;

@@ -74,8 +74,8 @@ BEGIN
     END IF;
     IF NEW.order_item_plan_ids = '{}' THEN
         PERFORM contact_check_reference(NEW.reference);
-        PERFORM object_claim('contact', object_key(NEW.tenant_customer_id, NEW.accreditation_id, NEW.reference), NEW.id, NULL, NEW.tenant_customer_id);
-        IF contact_live(NEW.tenant_customer_id, NEW.accreditation_id, NEW.reference) IS NOT NULL THEN
+        PERFORM object_claim('contact', object_key(NEW.tenant_customer_id, NEW.org_id, NEW.accreditation_id, NEW.reference), NEW.id, NULL, NEW.tenant_customer_id);
+        IF contact_live(NEW.tenant_customer_id, NEW.org_id, NEW.accreditation_id, NEW.reference) IS NOT NULL THEN
             PERFORM refuse('PV409', 'the contact exists', 'reference ' || NEW.reference, 'use it by its reference, or take another one');
         END IF;
     END IF;
@@ -103,12 +103,12 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION contact_check_reference(text) IS 'Refuses an empty or overlong reference.';
 
-CREATE OR REPLACE FUNCTION contact_live(p_tenant_customer uuid, p_accreditation uuid, p_reference text) RETURNS uuid
+CREATE OR REPLACE FUNCTION contact_live(p_tenant_customer uuid, p_org uuid, p_accreditation uuid, p_reference text) RETURNS uuid
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
-    RETURN (SELECT id FROM contact WHERE tenant_customer_id = p_tenant_customer AND accreditation_id = p_accreditation AND reference = p_reference AND deleted_date IS NULL);
+    RETURN (SELECT id FROM contact WHERE tenant_customer_id = p_tenant_customer AND org_id IS NOT DISTINCT FROM p_org AND accreditation_id = p_accreditation AND reference = p_reference AND deleted_date IS NULL);
 END $$;
-COMMENT ON FUNCTION contact_live(uuid, uuid, text) IS 'The live contact of that reference; NULL: none.';
+COMMENT ON FUNCTION contact_live(uuid, uuid, uuid, text) IS 'The live contact of that reference of an org, or of the customer''s own; NULL: none.';
 
 -- Hosts --------------------------------------------------------------------------------------------------------------
 
@@ -116,16 +116,16 @@ CREATE OR REPLACE FUNCTION provision_host_validate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: the rules read what the one who inserts may not.
 BEGIN
-    PERFORM host_check(NEW.tenant_customer_id, NEW.accreditation_id, NEW.name, NEW.addresses);
+    PERFORM host_check(NEW.tenant_customer_id, NEW.org_id, NEW.accreditation_id, NEW.name, NEW.addresses);
     IF NEW.order_item_plan_ids = '{}' THEN
-        PERFORM object_claim('host', object_key(NEW.tenant_customer_id, NEW.accreditation_id, NEW.name), NEW.id, NULL, NEW.tenant_customer_id);
-        PERFORM host_check_new(NEW.tenant_customer_id, NEW.accreditation_id, NEW.name);
+        PERFORM object_claim('host', object_key(NEW.tenant_customer_id, NEW.org_id, NEW.accreditation_id, NEW.name), NEW.id, NULL, NEW.tenant_customer_id);
+        PERFORM host_check_new(NEW.tenant_customer_id, NEW.org_id, NEW.accreditation_id, NEW.name);
     END IF;
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION provision_host_validate() IS 'Refuses a host with missing or needless glue, under another''s name, or that exists already.';
 
-CREATE OR REPLACE FUNCTION host_check(p_tenant_customer uuid, p_accreditation uuid, p_name text, p_addresses inet[]) RETURNS void
+CREATE OR REPLACE FUNCTION host_check(p_tenant_customer uuid, p_org uuid, p_accreditation uuid, p_name text, p_addresses inet[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
     _zone record;
@@ -142,27 +142,27 @@ BEGIN
         PERFORM refuse('PV422', 'a name server inside the registry''s zone needs its addresses', p_name, 'give 1 to 13 addresses');
     ELSIF NOT (tld_settings(_zone.id) ->> 'host_ipv6_allowed')::boolean AND EXISTS (SELECT FROM unnest(p_addresses) AS a WHERE family(a) = 6) THEN
         PERFORM refuse('PV422', 'the zone takes no IPv6 glue', p_name, 'give IPv4 addresses only');
-    ELSIF NOT EXISTS (SELECT FROM domain WHERE tenant_customer_id = p_tenant_customer AND deleted_date IS NULL AND name = ANY (domain_suffixes(p_name))) THEN
+    ELSIF NOT EXISTS (SELECT FROM domain WHERE tenant_customer_id = p_tenant_customer AND COALESCE(org_id = p_org, org_id IS NULL) AND deleted_date IS NULL AND name = ANY (domain_suffixes(p_name))) THEN
         PERFORM refuse('PV404', 'the name server''s domain is not yours', p_name, 'register its domain first, with other name servers');
     END IF;
 END $$;
-COMMENT ON FUNCTION host_check(uuid, uuid, text, inet[]) IS 'Glue rules: addresses inside the registry''s zones and only there, under a domain of the same customer (RFC 5732).';
+COMMENT ON FUNCTION host_check(uuid, uuid, uuid, text, inet[]) IS 'Glue rules: addresses inside the registry''s zones and only there, under a domain of the same org or of the customer''s own (RFC 5732).';
 
-CREATE OR REPLACE FUNCTION host_live(p_tenant_customer uuid, p_accreditation uuid, p_name text) RETURNS uuid
+CREATE OR REPLACE FUNCTION host_live(p_tenant_customer uuid, p_org uuid, p_accreditation uuid, p_name text) RETURNS uuid
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
-    RETURN (SELECT id FROM host WHERE tenant_customer_id = p_tenant_customer AND accreditation_id = p_accreditation AND name = p_name AND deleted_date IS NULL);
+    RETURN (SELECT id FROM host WHERE tenant_customer_id = p_tenant_customer AND org_id IS NOT DISTINCT FROM p_org AND accreditation_id = p_accreditation AND name = p_name AND deleted_date IS NULL);
 END $$;
-COMMENT ON FUNCTION host_live(uuid, uuid, text) IS 'The live host of that name; NULL: none.';
+COMMENT ON FUNCTION host_live(uuid, uuid, uuid, text) IS 'The live host of that name of an org, or of the customer''s own; NULL: none.';
 
-CREATE OR REPLACE FUNCTION host_check_new(p_tenant_customer uuid, p_accreditation uuid, p_name text) RETURNS void
+CREATE OR REPLACE FUNCTION host_check_new(p_tenant_customer uuid, p_org uuid, p_accreditation uuid, p_name text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
-    IF host_live(p_tenant_customer, p_accreditation, p_name) IS NOT NULL THEN
+    IF host_live(p_tenant_customer, p_org, p_accreditation, p_name) IS NOT NULL THEN
         PERFORM refuse('PV409', 'the host exists', p_name, 'use it by its name');
     END IF;
 END $$;
-COMMENT ON FUNCTION host_check_new(uuid, uuid, text) IS 'Refuses a host that exists already.';
+COMMENT ON FUNCTION host_check_new(uuid, uuid, uuid, text) IS 'Refuses a host that exists already.';
 
 -- Domains ------------------------------------------------------------------------------------------------------------
 
@@ -256,7 +256,7 @@ BEGIN
         PERFORM domain_check_parts(
             ARRAY(SELECT type FROM provision_domain_contact WHERE provision_domain_id = NEW.id),
             (SELECT count(*)::int FROM provision_domain_host WHERE provision_domain_id = NEW.id), NEW.settings);
-        PERFORM domain_check_live(NEW.id, NEW.accreditation_id);
+        PERFORM domain_check_live(NEW.id, NEW.org_id, NEW.accreditation_id);
     END IF;
     RETURN NEW;
 END $$;
@@ -277,17 +277,21 @@ COMMENT ON FUNCTION provision_domain_part_check() IS 'Refuses contacts and hosts
 SELECT class.replace_trigger(t || '_check_tg', t, 'AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', 'provision_domain_part_check()')
 FROM unnest('{provision_domain_contact,provision_domain_host}'::text[]) AS t;
 
-CREATE OR REPLACE FUNCTION domain_check_live(p_id uuid, p_accreditation uuid) RETURNS void
+CREATE OR REPLACE FUNCTION domain_check_live(p_id uuid, p_org uuid, p_accreditation uuid) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
-    _bad text;
+    _part record;
 BEGIN
-    SELECT 'contact ' || c.reference INTO _bad FROM provision_domain_contact AS p JOIN contact AS c ON c.id = p.contact_id
-    WHERE p.provision_domain_id = p_id AND (c.deleted_date IS NOT NULL OR c.accreditation_id <> p_accreditation) LIMIT 1;
-    SELECT COALESCE(_bad, (SELECT 'host ' || h.name FROM provision_domain_host AS p JOIN host AS h ON h.id = p.host_id
-        WHERE p.provision_domain_id = p_id AND (h.deleted_date IS NOT NULL OR h.accreditation_id <> p_accreditation) LIMIT 1)) INTO _bad;
-    IF _bad IS NOT NULL THEN
-        PERFORM refuse('PV422', 'not live at this accreditation', _bad, 'use contacts and hosts of the domain''s accreditation');
-    END IF;
+    FOR _part IN
+        SELECT 'contact' AS type, c.id, c.reference AS name, c.org_id, c.deleted_date, c.accreditation_id FROM provision_domain_contact AS p JOIN contact AS c ON c.id = p.contact_id WHERE p.provision_domain_id = p_id
+        UNION ALL SELECT 'host', h.id, h.name, h.org_id, h.deleted_date, h.accreditation_id FROM provision_domain_host AS p JOIN host AS h ON h.id = p.host_id WHERE p.provision_domain_id = p_id
+    LOOP
+        IF _part.org_id IS NOT NULL AND _part.org_id IS DISTINCT FROM p_org THEN
+            -- Another org's: nothing of it is told.
+            PERFORM refuse('PV404', _part.type || ' not found', _part.id::text, 'use those of the domain''s org, or of the customer''s own');
+        ELSIF _part.deleted_date IS NOT NULL OR _part.accreditation_id <> p_accreditation THEN
+            PERFORM refuse('PV422', 'not live at this accreditation', _part.type || ' ' || _part.name, 'use contacts and hosts of the domain''s accreditation');
+        END IF;
+    END LOOP;
 END $$;
-COMMENT ON FUNCTION domain_check_live(uuid, uuid) IS 'Refuses contacts and hosts that are deleted or belong to another accreditation.';
+COMMENT ON FUNCTION domain_check_live(uuid, uuid, uuid) IS 'Refuses contacts and hosts that are deleted, belong to another org or to another accreditation.';
