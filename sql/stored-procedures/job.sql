@@ -410,7 +410,8 @@ DECLARE
     _jobs uuid[];
 BEGIN
     -- Real time, not the injectable clock: turning time forward must not kill live workers.
-    DELETE FROM worker WHERE heartbeat_date < clock_timestamp() - make_interval(secs => setting_value('lease_seconds')::int);
+    DELETE FROM worker WHERE id IN (
+        SELECT id FROM worker WHERE heartbeat_date < clock_timestamp() - make_interval(secs => setting_value('lease_seconds')::int) FOR UPDATE SKIP LOCKED);
     -- Not too many, since each that somebody has locked takes its time; in no order, so that those hold up no others.
     _jobs := ARRAY(SELECT l.job_id FROM job_lease AS l WHERE NOT EXISTS (SELECT FROM worker AS w WHERE w.id = l.worker_id) ORDER BY random() LIMIT 250 FOR UPDATE SKIP LOCKED);
     RETURN CASE WHEN cardinality(_jobs) > 0 THEN job_lost_or_hold(_jobs) ELSE 0 END;
