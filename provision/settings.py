@@ -67,6 +67,7 @@ class Settings(BaseModel):
     )
     worker_poll_seconds: Seconds = Field(2.0, description="longest sleep of a worker when nothing wakes it")
     worker_listen: bool = Field(True, description="wake by LISTEN/NOTIFY; false behind a transaction pooler")
+    worker_metrics_host: str = Field("127.0.0.1", description="address the worker's /metrics listens on")
     worker_metrics_port: Port | None = Field(None, description="port for the worker's /metrics; default: none")
 
     aws_endpoint_url: str | None = Field(None, description="another AWS endpoint, for tests and the demo")

@@ -283,13 +283,53 @@ def test_an_adopted_host_and_certificate_and_domain_are_in_the_inventory(shop: S
     assert domain == {"name": "one.test", "hosts": ["ns1.example.net", "ns2.example.net"]}
 
 
-def test_an_adopted_domain_whose_transfer_secret_is_gone_names_none(shop: Shop) -> None:
+@pytest.fixture
+def registration(shop: Shop) -> Row:
+    """The claimed job of a domain whose parts are live."""
     shop.done(contact_item("jane"), host_item("ns1.example.net"), host_item("ns2.example.net"))
     shop.order(domain_item("one.test", known("jane"), known("jane")))
     (job,) = shop.claim()
-    row = orphan(shop, job, "one.test")
+    return job
+
+
+def test_an_adopted_domain_has_its_transfer_secret(shop: Shop, registration: Row) -> None:
+    secret = shop.value("SELECT pw FROM provision_domain WHERE id = %s", registration["reference_id"])
+    row = orphan(shop, registration, "one.test")
     shop.value("SELECT provision_adopt(%s, 'one.test')", row)
-    assert shop.row("SELECT auth_info_ref FROM domain WHERE id = %s", row) == {"auth_info_ref": None}
+    assert shop.row("SELECT auth_info_ref FROM domain WHERE id = %s", row) == {"auth_info_ref": f"db:{row}"}
+    assert shop.values("SELECT value FROM secret WHERE id = %s", row) == [secret]
+
+
+def test_an_adopted_domain_has_what_was_known_of_it(shop: Shop, registration: Row) -> None:
+    begin(shop, registration)
+    known_of_it = {
+        "roid": "D1-TEST",
+        "ry_created_date": "2026-03-01T10:00:00Z",
+        "ry_expiry_date": "2027-03-01T10:00:00Z",
+    }
+    finish = [registration["job_id"], registration["claim_no"], "create", "one.test", Jsonb(known_of_it)]
+    shop.value("SELECT effect_finish(%s, %s, %s, %s, %s)", *finish)
+    shop.record(outcome(registration, "failed", message="the row refuses it"))
+    shop.value("SELECT provision_adopt(%s, 'one.test')", registration["reference_id"])
+    assert shop.row(
+        "SELECT roid, ry_created_date::date::text, ry_expiry_date::date::text FROM v_domain WHERE id = %s",
+        registration["reference_id"],
+    ) == {"roid": "D1-TEST", "ry_created_date": "2026-03-01", "ry_expiry_date": "2027-03-01"}
+
+
+def test_a_domain_that_is_not_there_leaves_no_secret(shop: Shop, registration: Row) -> None:
+    secrets = "SELECT count(*) FROM secret WHERE id = %s"
+    begin(shop, registration)
+    shop.record(outcome(registration, "failed", message="2400"))
+    assert shop.value(secrets, registration["reference_id"]) == 1
+    settle(shop, registration, "absent", "one.test")
+    assert shop.value(secrets, registration["reference_id"]) == 0
+
+
+def test_a_forgotten_domain_leaves_no_secret(shop: Shop, registration: Row) -> None:
+    row = orphan(shop, registration, "one.test")
+    shop.value("SELECT provision_forget(%s)", row)
+    assert shop.value("SELECT count(*) FROM secret WHERE id = %s", row) == 0
 
 
 def test_a_forgotten_orphan_needs_nobody(shop: Shop, job: Row) -> None:

@@ -646,6 +646,9 @@ BEGIN
     UPDATE effect SET status = p_status, external_name = COALESCE(p_external_name, external_name), finished_date = engine_now()
     WHERE job_id = p_job AND step = p_step AND CASE WHEN p_by_job = p_job THEN status IN ('intended', 'done')
         ELSE status = 'intended' AND EXISTS (SELECT FROM job WHERE id = p_job AND finished_date IS NOT NULL) END;
+    IF FOUND AND p_status = 'absent' THEN
+        PERFORM provision_clear(e.reference_id) FROM effect AS e WHERE e.job_id = p_job AND e.step = p_step AND e.reference_table LIKE 'provision\_%';
+    END IF;
 END $$;
 COMMENT ON FUNCTION effect_settle(uuid, text, text, text, uuid, bigint) IS 'What a job found out about its own effect, or p_by_job, the reconcile pass (NULL: a person''s), about one whose job has ended: absent, or orphaned (there, but its job did not succeed).';
 

@@ -33,10 +33,23 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
 BEGIN
     PERFORM effect_decide(p_id, 'forgotten', NULL);
+    PERFORM provision_clear(p_id);
     PERFORM provision_log(p_id, 'forgotten');
     RETURN 'forgotten';
 END $$;
 COMMENT ON FUNCTION provision_forget(uuid) IS 'A thing outside is none of ours, or was removed by hand: no longer shown in v_attention.';
+
+CREATE OR REPLACE FUNCTION provision_clear(p_id uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _table constant text := provision_table(p_id);
+BEGIN
+    IF (SELECT has_failure FROM class.provision_kind WHERE table_name = _table)
+        AND EXISTS (SELECT FROM class.provision WHERE id = p_id AND status_id IN (tc_id_from_name('provision_status', 'failed'), tc_id_from_name('provision_status', 'cancelled'))) THEN
+        EXECUTE format('SELECT %I($1)', _table || '_failure') USING ARRAY[p_id];
+    END IF;
+END $$;
+COMMENT ON FUNCTION provision_clear(uuid) IS 'Clears up after a row that did not complete once more, now that it is known what became of its effects.';
 
 CREATE OR REPLACE FUNCTION provision_cancel(p_id uuid, p_reason text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -53,6 +66,20 @@ BEGIN
     RETURN 'cancelled';
 END $$;
 COMMENT ON FUNCTION provision_cancel(uuid, text) IS 'Cancels a row whose gate nobody opens, so that its name is free again.';
+
+CREATE OR REPLACE FUNCTION adopted_effect(p_job uuid) RETURNS effect
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (SELECT e FROM effect AS e WHERE e.job_id = p_job AND e.status = 'adopted' ORDER BY e.intended_date, e.step LIMIT 1);
+END $$;
+COMMENT ON FUNCTION adopted_effect(uuid) IS 'What an operator adopted of a job that did not complete: the first is the thing itself.';
+
+CREATE OR REPLACE FUNCTION adopted_result(p_job uuid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (adopted_effect(p_job)).result;
+END $$;
+COMMENT ON FUNCTION adopted_result(uuid) IS 'What was known of it.';
 
 CREATE OR REPLACE FUNCTION provision_log(p_id uuid, p_reason text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$

@@ -24,7 +24,11 @@ from .task import Resources, Site
 
 @click.command("worker")
 @click.option("--paused", is_flag=True, help="Register, but claim nothing until SIGUSR1.")
-@click.option("--metrics-port", type=click.IntRange(1, 65535), help="Serve /metrics on this port of the loopback.")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(1, 65535),
+    help="Serve /metrics on this port of PROVISION_WORKER_METRICS_HOST.",
+)
 def worker_command(paused: bool, metrics_port: int | None) -> None:
     """Run a worker until it is told to stop.
 
@@ -42,7 +46,7 @@ def worker_command(paused: bool, metrics_port: int | None) -> None:
     settings = settings_module.load()
     log.configure(settings)
     if port := metrics_port or settings.worker_metrics_port:
-        start_http_server(port, addr="127.0.0.1")
+        start_http_server(port, addr=settings.worker_metrics_host)
     worker = Worker(settings, paused=paused)
     _obey_signals(worker)
     is_complete = worker.run()
