@@ -17,7 +17,7 @@ GRANT EXECUTE ON FUNCTION new_id(), engine_now(), caller_name(), caller_customer
 
 -- Views run as provision_reader, under its policies.
 GRANT SELECT ON ALL TABLES IN SCHEMA public, class TO provision_reader;
-REVOKE ALL ON secret, api_key, integration_login FROM provision_reader;
+REVOKE ALL ON secret, api_key, integration_login, webhook_secret FROM provision_reader;
 DO $$
 DECLARE
     _view text;
@@ -32,7 +32,7 @@ DO $$
 DECLARE
     _view text;
 BEGIN
-    FOREACH _view IN ARRAY '{v_order,v_order_item,v_order_item_plan,v_provision,v_audit,v_contact,v_host,v_domain,v_certificate}'::text[] LOOP
+    FOREACH _view IN ARRAY '{v_order,v_order_item,v_order_item_plan,v_provision,v_audit,v_contact,v_host,v_domain,v_certificate,v_event}'::text[] LOOP
         EXECUTE format('GRANT SELECT ON %I TO provision_integration, provision_api', _view);
         -- Policies keep rows of the tables apart that have them. Names that are joined to those rows are kept apart by this:
         -- a condition of the reader's that says what it saw (by failing) is not run before the join.
@@ -43,6 +43,10 @@ END $$;
 -- Clients.
 GRANT EXECUTE ON FUNCTION order_submit(uuid, jsonb, text, jsonb), order_submit_many(jsonb), order_cancel(uuid, text), order_document(uuid), order_explain(uuid)
     TO provision_api, provision_integration, provision_operator;
+GRANT EXECUTE ON FUNCTION event_page(text, text[], int) TO provision_api, provision_integration;
+-- v_event calls these in the name of whoever reads it.
+GRANT EXECUTE ON FUNCTION event_type(text, text, text, jsonb), event_changed(text, jsonb), event_is_one(text), event_begets(text, text)
+    TO provision_api, provision_integration, provision_operator, provision_reader;
 GRANT EXECUTE ON FUNCTION api_key_caller(bytea) TO provision_api;
 GRANT SELECT ON "order", order_item TO provision_api;
 -- /readyz compares the migrations of the database with those of its release.
@@ -67,5 +71,5 @@ GRANT SELECT ON accreditation, job, job_lease, effect, schedule, setting, contac
 
 -- Operators.
 GRANT EXECUTE ON FUNCTION job_hold(uuid), job_release(uuid), job_retry(uuid), job_retry_where(text, uuid, text, int), job_cancel(uuid, text), job_complete(uuid, jsonb, text),
-    order_item_approve(uuid), order_item_reject(uuid, text), provision_adopt(uuid, text), provision_forget(uuid), provision_cancel(uuid, text), accreditation_hold(uuid, text), accreditation_release(uuid), api_key_create(uuid, text, uuid) TO provision_operator;
+    order_item_approve(uuid), order_item_reject(uuid, text), provision_adopt(uuid, text), provision_forget(uuid), provision_cancel(uuid, text), accreditation_hold(uuid, text), accreditation_release(uuid), api_key_create(uuid, text, uuid), event_era_begin() TO provision_operator;
 GRANT SELECT ON tenant, customer, tenant_customer, org, provider, accreditation, tld, tld_setting, tld_setting_key, accreditation_tld, schedule, setting, job_type, order_operation, provision_status, state_transition TO provision_operator;

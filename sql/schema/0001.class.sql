@@ -182,6 +182,7 @@ CREATE TABLE audit_trail_log (
     changed jsonb,
     reason text,
     claim_no bigint,
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     CONSTRAINT audit_trail_log_operation_ck CHECK (operation IN ('insert', 'transition', 'change', 'delete'))
 ) PARTITION BY RANGE (logged_date);
 CREATE INDEX audit_trail_log_row_ix ON audit_trail_log (row_id, id);
@@ -199,6 +200,7 @@ COMMENT ON COLUMN audit_trail_log.to_state IS 'The state entered.';
 COMMENT ON COLUMN audit_trail_log.changed IS 'Changed columns as {"column": [old, new]}, the whole row for a delete; secrets are masked.';
 COMMENT ON COLUMN audit_trail_log.reason IS 'Why, in words: the registry''s or provider''s answer, the operator''s reason.';
 COMMENT ON COLUMN audit_trail_log.claim_no IS 'The fencing token of the claim whose result this is.';
+COMMENT ON COLUMN audit_trail_log.xid IS 'The transaction that wrote it: entries of transactions below the oldest that is still open are all there, and are events that nobody can miss.';
 
 CREATE TABLE audit_trail_log_default PARTITION OF audit_trail_log DEFAULT;
 COMMENT ON TABLE audit_trail_log_default IS 'Entries outside every monthly partition; should be empty, v_attention says when it is not.';
