@@ -56,6 +56,8 @@ class Settings(BaseModel):
     api_certificate: Path | None = Field(None, description="PEM certificate chain; with it the API speaks TLS")
     api_key_file: Path | None = Field(None, description="PEM private key of api_certificate")
     api_pool_size: Count = Field(10, description="database connections per API process")
+    api_stream_limit: Count = Field(200, description="event streams per API process; more are answered 503")
+    api_stream_limit_each: Count = Field(20, description="event streams of one customer; more are answered 429")
     body_limit_bytes: Count = Field(1 << 20, description="largest request body; more is answered 413")
     request_timeout_seconds: Seconds = Field(30, description="longest time a request may take; more is answered 503")
 

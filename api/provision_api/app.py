@@ -11,10 +11,10 @@ from starlette.responses import Response
 
 from provision.database import async_pool, role_url
 from provision.settings import Settings
-from provision_api import health, openapi, order
+from provision_api import event, health, openapi, order
 from provision_api.database import Database
 from provision_api.envelope import Envelope
-from provision_api.limit import BODY_SECONDS, Limits
+from provision_api.limit import BODY_SECONDS, Limits, Seats
 from provision_api.metrics import Metrics
 from provision_api.problem import Problem
 from provision_api.state import State
@@ -31,7 +31,7 @@ def make_app(
     metrics = Metrics()
     metrics.watch(pool)
     app = Starlette(
-        routes=[*order.routes, *health.routes, *openapi.routes],
+        routes=[*order.routes, *event.routes, *health.routes, *openapi.routes],
         middleware=[
             Middleware(Envelope, metrics=metrics),
             Middleware(
@@ -45,7 +45,9 @@ def make_app(
         lifespan=_lifespan,
     )
     app.router.redirect_slashes = False
-    app.state.shared = State(settings, Database(pool), metrics)
+    app.state.shared = State(
+        settings, Database(pool), metrics, Seats(settings.api_stream_limit, settings.api_stream_limit_each)
+    )
     app.state.openapi = openapi.document(app.routes)
     return app
 

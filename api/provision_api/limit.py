@@ -5,6 +5,10 @@ in time 408; work that does not end in time 503.
 """
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,6 +50,39 @@ def extend_deadline(scope: Scope, seconds: float) -> None:
     when = deadline.when()
     if when is not None:
         deadline.reschedule(when + seconds)
+
+
+def lift_deadline(scope: Scope) -> None:
+    """Let an answer that has begun go on for as long as its caller wants it."""
+    deadline: asyncio.Timeout = scope[_DEADLINE]
+    deadline.reschedule(None)
+
+
+class Seats:
+    """How many may hold on to us at the same time, in all and of one customer."""
+
+    def __init__(self, limit: int, limit_each: int) -> None:
+        self._limit = limit
+        self._limit_each = limit_each
+        self._taken: Counter[UUID] = Counter()
+
+    @contextmanager
+    def take(self, customer: UUID) -> Iterator[None]:
+        """Hold a seat.
+
+        Raises:
+            Problem: 429 the customer has enough of them, 503 there is none left.
+        """
+        if self._taken[customer] >= self._limit_each:
+            raise Problem(429, "too many streams are open", f"{self._limit_each} of yours", hint="end one of them")
+        if self._taken.total() >= self._limit:
+            raise Problem(503, "too many streams are open", f"{self._limit} of this server")
+        self._taken[customer] += 1
+        try:
+            yield
+        finally:
+            self._taken[customer] -= 1
+            self._taken += Counter()  # forgets customers that have none
 
 
 class _Body:

@@ -278,17 +278,9 @@ async def _wait(request: Request, caller: Caller, order_id: UUID, seconds: int) 
         while (left := until - loop.time()) > 0 and not stopping.is_set() and not await request.is_disconnected():
             if await _has_ended(request, caller, order_id):
                 break
-            await _pause(stopping, min(pause, left))
+            await state_of(request).pause(min(pause, left))
             pause = min(pause * 1.5, LAST_POLL_SECONDS)
     return await _find(request, caller, order_id)
-
-
-async def _pause(stopping: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stopping.wait()
-    except TimeoutError:
-        return
 
 
 async def _has_ended(request: Request, caller: Caller, order_id: UUID) -> bool:

@@ -24,6 +24,8 @@ from provision_api.problem import Problem
 from provision_api.state import State
 
 HEAD_SECONDS = 10.0
+# A peer that is there but takes nothing of what we send.
+UNREAD_MILLISECONDS = 60_000
 # Requests that run get so long to end when the server is told to stop.
 STOP_SECONDS = 20
 
@@ -39,6 +41,7 @@ class Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
         super().connection_made(transport)
+        _drop_if_unread(transport.get_extra_info("socket"))
         self._expect_request_after(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -71,6 +74,12 @@ class Protocol(H11Protocol):
         for event in (head, h11.Data(data=bytes(response.body)), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+
+
+def _drop_if_unread(connection: socket.socket) -> None:
+    """Have the system close the connection of a peer that takes nothing for so long (Linux)."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
 
 
 class Server(uvicorn.Server):

@@ -7,6 +7,7 @@ from starlette.requests import HTTPConnection
 
 from provision.settings import Settings
 from provision_api.database import Database
+from provision_api.limit import Seats
 from provision_api.metrics import Metrics
 
 # Callers who may wait for an order at the same time: each costs a short look at the database now and then.
@@ -17,14 +18,24 @@ WAITING_LIMIT = 200
 class State:
     """Made once per application.
 
-    `stopping` is set when the server shuts down, so that nobody goes on waiting; `seats` are for those who wait.
+    `stopping` is set when the server shuts down, so that nobody goes on waiting; `seats` are for those who wait,
+    `streams` for those who follow events.
     """
 
     settings: Settings
     database: Database
     metrics: Metrics
+    streams: Seats
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     seats: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WAITING_LIMIT))
+
+    async def pause(self, seconds: float) -> None:
+        """Wait that long, or until the server stops."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
+        except TimeoutError:
+            return
 
 
 def state_of(request: HTTPConnection) -> State:
