@@ -32,7 +32,7 @@ DO $$
 DECLARE
     _view text;
 BEGIN
-    FOREACH _view IN ARRAY '{v_order,v_order_item,v_order_item_plan,v_provision,v_audit,v_contact,v_host,v_domain,v_certificate,v_event}'::text[] LOOP
+    FOREACH _view IN ARRAY '{v_order,v_order_item,v_order_item_plan,v_provision,v_audit,v_contact,v_host,v_domain,v_certificate,v_event,v_webhook,v_webhook_dead_letter}'::text[] LOOP
         EXECUTE format('GRANT SELECT ON %I TO provision_integration, provision_api', _view);
         -- Policies keep rows of the tables apart that have them. Names that are joined to those rows are kept apart by this:
         -- a condition of the reader's that says what it saw (by failing) is not run before the join.
@@ -43,7 +43,9 @@ END $$;
 -- Clients.
 GRANT EXECUTE ON FUNCTION order_submit(uuid, jsonb, text, jsonb), order_submit_many(jsonb), order_cancel(uuid, text), order_document(uuid), order_explain(uuid)
     TO provision_api, provision_integration, provision_operator;
-GRANT EXECUTE ON FUNCTION event_page(text, text[], int) TO provision_api, provision_integration;
+GRANT EXECUTE ON FUNCTION event_page(text, text[], int), webhook_create(jsonb) TO provision_api, provision_integration;
+GRANT EXECUTE ON FUNCTION webhook_change(uuid, jsonb, bigint), webhook_remove(uuid, bigint), webhook_secret_rotate(uuid), webhook_redeliver(uuid, uuid)
+    TO provision_api, provision_integration, provision_operator;
 -- v_event calls these in the name of whoever reads it.
 GRANT EXECUTE ON FUNCTION event_type(text, text, text, jsonb), event_changed(text, jsonb), event_is_one(text), event_begets(text, text)
     TO provision_api, provision_integration, provision_operator, provision_reader;
@@ -66,7 +68,8 @@ GRANT SELECT (id, tenant_customer_id, org_id) ON provision_contact, provision_ho
 -- Workers.
 GRANT EXECUTE ON FUNCTION worker_register(text, text, int, text, text[]), worker_heartbeat(uuid), worker_deregister(uuid), job_claim(uuid, text[], int), job_record(uuid, jsonb),
     job_next_due(text[]), job_children(uuid), job_wake_key(), engine_sweep(uuid), effect_begin(uuid, bigint, text, jsonb), effect_finish(uuid, bigint, text, text, jsonb),
-    effect_open(uuid, int), effect_settle(uuid, text, text, text, uuid, bigint), inventory_missing(text, uuid, text) TO provision_worker;
+    effect_open(uuid, int), effect_settle(uuid, text, text, text, uuid, bigint), inventory_missing(text, uuid, text),
+    webhook_take(uuid, int), webhook_delivered(uuid, bigint, uuid, text, uuid, boolean), webhook_failed(uuid, bigint, uuid, text, uuid, jsonb, text) TO provision_worker;
 GRANT SELECT ON accreditation, job, job_lease, effect, schedule, setting, contact, host, domain, certificate, domain_contact, domain_host, provision_contact, provision_host, provision_domain, provision_ssl, secret TO provision_worker;
 
 -- Operators.

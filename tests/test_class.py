@@ -520,7 +520,7 @@ def allowed(shop: Shop, role: str, verb: str) -> set[str]:
 
 
 TENANT_VIEWS = {"v_order", "v_order_item", "v_order_item_plan", "v_provision", "v_audit"}
-TENANT_VIEWS |= {"v_contact", "v_host", "v_domain", "v_certificate", "v_event"}
+TENANT_VIEWS |= {"v_contact", "v_host", "v_domain", "v_certificate", "v_event", "v_webhook", "v_webhook_dead_letter"}
 
 
 def test_the_apis_log_in_reaches_nothing_but_what_is_its_callers(shop: Shop) -> None:

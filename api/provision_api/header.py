@@ -11,6 +11,7 @@ from provision_api.problem import FieldError, Problem
 WAIT_LIMIT_SECONDS = 60
 
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
+_VERSION = re.compile(r'"([0-9]{1,18})"')
 _WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,9})\"?", re.IGNORECASE)
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}(-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(-.*)?")
 
@@ -42,6 +43,23 @@ def traceparent(request: Request) -> str | None:
     if match is None or (match[2] and given[0].startswith("00")):
         return None
     return "00" + match[1]
+
+
+def expected_version(request: Request) -> int:
+    """The version in `If-Match`, which a change has to name: what the caller has seen is what it changes.
+
+    Raises:
+        Problem: 428 without the header, 412 if it cannot be the version of anything.
+    """
+    given = request.headers.getlist("if-match")
+    if not given:
+        raise Problem(
+            428, "say which version you change", "If-Match", hint="send If-Match with the ETag of what you read"
+        )
+    match = _VERSION.fullmatch(given[0]) if len(given) == 1 else None
+    if match is None:
+        raise Problem(412, "it is another version", given[0][:100], hint='If-Match is an ETag such as "3"')
+    return int(match[1])
 
 
 def conditional(request: Request, response: Response) -> Response:

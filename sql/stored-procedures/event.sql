@@ -233,3 +233,224 @@ BEGIN
     RETURN QUERY SELECT * FROM event_read(caller_customer(), caller_org(), COALESCE(p_after, _now), event_types_check(p_types), least(greatest(p_limit, 1), 1000));
 END $$;
 COMMENT ON FUNCTION event_page(text, text[], int) IS 'The caller''s events after the one with this id, oldest first, at most p_limit and of these types; the last row has no event but the id to go on from. Without p_after: that of what comes from now on.';
+
+-- Webhooks: what customers do with them ------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION webhook_url_check(p_url text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _parts text[] := regexp_match(p_url, '^(https?)://([^/?#@\s\\]+?)(?::(\d{1,5}))?([/?][!-~]*)?$', 'i');
+    _private constant boolean := setting_value('webhook_private')::boolean;
+BEGIN
+    -- Addresses are looked at when something is sent, as a name can be made to point anywhere at any time.
+    IF _parts IS NULL OR length(p_url) > 2000 OR p_url ~ '#' OR COALESCE(_parts[3]::int, 443) NOT BETWEEN 1 AND 65535 OR _parts[2] !~ '^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])$' THEN
+        PERFORM refuse('PV422', 'the URL cannot be used', left(p_url, 200), 'give https://name/path, without user, password or fragment');
+    ELSIF NOT _private AND (lower(_parts[1]) <> 'https' OR lower(_parts[2]) ~ '(^|\.)(localhost|local|internal)\.?$' OR _parts[2] !~ '\.') THEN
+        PERFORM refuse('PV422', 'the URL is not a public one over TLS', left(p_url, 200), 'give https:// and a name that everybody can reach');
+    END IF;
+    RETURN p_url;
+END $$;
+COMMENT ON FUNCTION webhook_url_check(text) IS 'Refuses URLs that nothing may be sent to.';
+
+CREATE OR REPLACE FUNCTION webhook_new_secret() RETURNS text
+LANGUAGE plpgsql VOLATILE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN 'whsec_' || encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'hex');
+END $$;
+COMMENT ON FUNCTION webhook_new_secret() IS 'A secret to sign with.';
+
+CREATE OR REPLACE FUNCTION webhook_for_caller(p_id uuid, p_version bigint DEFAULT NULL) RETURNS webhook
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _webhook webhook;
+BEGIN
+    SELECT * INTO _webhook FROM webhook WHERE id = p_id
+        AND (caller_sees_all() OR (tenant_customer_id = caller_customer() AND (caller_org() IS NULL OR org_id = caller_org()))) FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM refuse('PV404', 'webhook not found', p_id::text, 'SELECT * FROM v_webhook');
+    ELSIF p_version <> _webhook.version THEN
+        PERFORM refuse('PV412', 'the webhook has changed meanwhile', format('it is version %s, not %s', _webhook.version, p_version), 'read it again');
+    END IF;
+    RETURN _webhook;
+END $$;
+COMMENT ON FUNCTION webhook_for_caller(uuid, bigint) IS 'Locks a webhook of the caller''s; another''s answers as one that does not exist.';
+
+CREATE OR REPLACE FUNCTION webhook_create(p jsonb) RETURNS TABLE (id uuid, secret text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: webhooks are written only through these functions.
+#variable_conflict use_column
+DECLARE
+    _id constant uuid := new_id();
+    _secret constant text := webhook_new_secret();
+BEGIN
+    PERFORM check_fields('webhook', ARRAY[p], '{url}', '{"url": "string", "types": "array", "is_active": "boolean"}');
+    IF caller_customer() IS NULL THEN
+        PERFORM refuse('PV400', 'whose webhook?', 'the caller acts for no account', 'act for an account');
+    ELSIF (SELECT count(*) >= 20 FROM webhook WHERE tenant_customer_id = caller_customer()) THEN
+        PERFORM refuse('PV422', 'no more webhooks', '20 are there', 'remove one');
+    END IF;
+    INSERT INTO webhook (id, tenant_customer_id, org_id, url, types, is_active)
+    VALUES (_id, caller_customer(), caller_org(), webhook_url_check(p ->> 'url'), webhook_types(p -> 'types'), COALESCE((p ->> 'is_active')::boolean, true));
+    INSERT INTO webhook_secret (webhook_id, secret) VALUES (_id, _secret);
+    INSERT INTO webhook_delivery (webhook_id, place) VALUES (_id, event_now());
+    RETURN QUERY VALUES (_id, _secret);
+END $$;
+COMMENT ON FUNCTION webhook_create(jsonb) IS 'Makes a webhook of url, types and is_active, to which the caller''s events are sent from now on; shows its secret this once.';
+
+CREATE OR REPLACE FUNCTION webhook_types(p_types jsonb) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN event_types_check(ARRAY(SELECT jsonb_array_elements_text(COALESCE(p_types, '[]'))));
+END $$;
+COMMENT ON FUNCTION webhook_types(jsonb) IS 'Types of events from a JSON array.';
+
+CREATE OR REPLACE FUNCTION webhook_change(p_id uuid, p jsonb, p_version bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: webhooks are written only through these functions.
+DECLARE
+    _webhook constant webhook := webhook_for_caller(p_id, p_version);
+BEGIN
+    PERFORM check_fields('webhook', ARRAY[p], '{}', '{"url": "string", "types": "array", "is_active": "boolean"}');
+    UPDATE webhook SET version = version + 1, updated_date = engine_now(), updated_by = caller_name(),
+        url = CASE WHEN p ? 'url' THEN webhook_url_check(p ->> 'url') ELSE url END,
+        types = CASE WHEN p ? 'types' THEN webhook_types(p -> 'types') ELSE types END,
+        is_active = COALESCE((p ->> 'is_active')::boolean, is_active)
+    WHERE id = _webhook.id;
+    -- Somebody has done something about it: tried again at once.
+    UPDATE webhook_delivery SET failures = 0, failing_since = NULL WHERE webhook_id = _webhook.id;
+END $$;
+COMMENT ON FUNCTION webhook_change(uuid, jsonb, bigint) IS 'Changes url, types or is_active of a webhook; with p_version only if it is still that version.';
+
+CREATE OR REPLACE FUNCTION webhook_remove(p_id uuid, p_version bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: webhooks are written only through these functions.
+BEGIN
+    DELETE FROM webhook WHERE id = (webhook_for_caller(p_id, p_version)).id;
+END $$;
+COMMENT ON FUNCTION webhook_remove(uuid, bigint) IS 'Removes a webhook with its secret and its dead letters.';
+
+CREATE OR REPLACE FUNCTION webhook_secret_rotate(p_id uuid) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: secrets are written only through these functions.
+DECLARE
+    _secret constant text := webhook_new_secret();
+BEGIN
+    UPDATE webhook_secret SET previous_secret = secret, previous_until = engine_now() + interval '24 hours', secret = _secret
+    WHERE webhook_id = (webhook_for_caller(p_id)).id;
+    RETURN _secret;
+END $$;
+COMMENT ON FUNCTION webhook_secret_rotate(uuid) IS 'Gives a webhook another secret and shows it this once; for a day deliveries are signed with the old one too.';
+
+CREATE OR REPLACE FUNCTION webhook_redeliver(p_id uuid, p_dead_letter uuid DEFAULT NULL) RETURNS int
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: dead letters are written only through these functions.
+DECLARE
+    _webhook constant webhook := webhook_for_caller(p_id);
+    _count int;
+BEGIN
+    UPDATE webhook_dead_letter SET requested_date = engine_now() WHERE webhook_id = _webhook.id AND (p_dead_letter IS NULL OR id = p_dead_letter);
+    GET DIAGNOSTICS _count = ROW_COUNT;
+    IF _count = 0 AND p_dead_letter IS NOT NULL THEN
+        PERFORM refuse('PV404', 'dead letter not found', p_dead_letter::text, 'SELECT * FROM v_webhook_dead_letter');
+    END IF;
+    RETURN _count;
+END $$;
+COMMENT ON FUNCTION webhook_redeliver(uuid, uuid) IS 'Has a dead letter, or all of a webhook, sent once more; returns how many.';
+
+-- Webhooks: what workers do with them --------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION webhook_has_news(p_webhook webhook, p_place text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _at constant event_place := event_place(p_place);
+BEGIN
+    RETURN _at.era < (SELECT max(id) FROM event_era)
+        OR EXISTS (SELECT FROM event_scan(p_webhook.tenant_customer_id, p_webhook.org_id, _at, (SELECT after_id FROM event_era WHERE id = _at.era), NULL, 1))
+        OR EXISTS (SELECT FROM webhook_dead_letter WHERE webhook_id = p_webhook.id AND requested_date IS NOT NULL);
+END $$;
+COMMENT ON FUNCTION webhook_has_news(webhook, text) IS 'Whether there is something to send, or to pass over.';
+
+CREATE OR REPLACE FUNCTION sweep_webhooks() RETURNS int
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _made int;
+    _due uuid[];
+BEGIN
+    WITH idle AS (
+            SELECT d.webhook_id, new_id() AS job_id, w.tenant_customer_id, w.org_id FROM webhook AS w JOIN webhook_delivery AS d ON d.webhook_id = w.id
+            WHERE w.is_active AND NOT EXISTS (SELECT FROM job AS j WHERE j.id = d.job_id AND j.finished_date IS NULL) FOR UPDATE OF d SKIP LOCKED),
+        made AS (
+            INSERT INTO job (id, type, tenant_customer_id, org_id, data) SELECT job_id, 'webhook_deliver', tenant_customer_id, org_id, jsonb_build_object('webhook', webhook_id) FROM idle)
+    UPDATE webhook_delivery AS d SET job_id = i.job_id FROM idle AS i WHERE i.webhook_id = d.webhook_id;
+    GET DIAGNOSTICS _made = ROW_COUNT;
+    -- A job that has nothing to send sleeps for a minute; one that failed waits for its time.
+    _due := ARRAY(
+        SELECT q.job_id FROM webhook AS w JOIN webhook_delivery AS d ON d.webhook_id = w.id JOIN job_queue AS q ON q.job_id = d.job_id
+        WHERE d.failures = 0 AND q.start_date > engine_now() AND webhook_has_news(w, d.place) FOR UPDATE OF q SKIP LOCKED);
+    IF cardinality(_due) > 0 THEN
+        UPDATE job_queue SET start_date = engine_now() WHERE job_id = ANY (_due);
+        UPDATE job SET start_date = engine_now() WHERE id = ANY (_due);
+        PERFORM job_wake();
+    END IF;
+    RETURN _made;
+END $$;
+COMMENT ON FUNCTION sweep_webhooks() IS 'Every active webhook has a job, which is woken when there are events for it; returns how many were made.';
+
+CREATE OR REPLACE FUNCTION webhook_take(p_webhook uuid, p_limit int DEFAULT 50)
+RETURNS TABLE (url text, secrets text[], may_be_private boolean, id text, event jsonb, dead_letter uuid)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the one way to a webhook's secret and to the events that are for it.
+#variable_conflict use_column
+DECLARE
+    _webhook webhook;
+    _private constant boolean := setting_value('webhook_private')::boolean;
+    _secrets text[];
+BEGIN
+    PERFORM event_era_check();
+    SELECT * INTO _webhook FROM webhook WHERE id = p_webhook AND is_active;
+    SELECT ARRAY[secret] || CASE WHEN previous_until > engine_now() THEN ARRAY[previous_secret] ELSE '{}' END INTO _secrets FROM webhook_secret WHERE webhook_id = _webhook.id;
+    RETURN QUERY SELECT _webhook.url, _secrets, _private, l.event ->> 'id', l.event, l.id FROM webhook_dead_letter AS l WHERE l.webhook_id = _webhook.id AND l.requested_date IS NOT NULL ORDER BY l.id LIMIT p_limit;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT _webhook.url, _secrets, _private, CASE WHEN r.event IS NOT NULL OR r.id <> d.place THEN r.id END, r.event, NULL::uuid
+        FROM webhook_delivery AS d CROSS JOIN LATERAL event_read(_webhook.tenant_customer_id, _webhook.org_id, d.place, _webhook.types, p_limit) AS r
+        WHERE d.webhook_id = _webhook.id;
+    END IF;
+END $$;
+COMMENT ON FUNCTION webhook_take(uuid, int) IS 'What is to be sent next to a webhook: dead letters that were asked for, else events, then without an event the place reached, if it is another. Nothing: it is not active.';
+
+CREATE OR REPLACE FUNCTION webhook_delivered(p_job uuid, p_claim_no bigint, p_webhook uuid, p_id text, p_dead_letter uuid, p_is_event boolean) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: written only through these functions.
+BEGIN
+    PERFORM effect_fence(p_job, p_claim_no);
+    DELETE FROM webhook_dead_letter WHERE id = p_dead_letter;
+    UPDATE webhook_delivery SET place = CASE WHEN p_dead_letter IS NULL THEN p_id ELSE place END,
+        failures = CASE WHEN p_is_event THEN 0 ELSE failures END, failing_since = CASE WHEN p_is_event THEN NULL ELSE failing_since END,
+        delivered_date = CASE WHEN p_is_event THEN engine_now() ELSE delivered_date END
+    WHERE webhook_id = p_webhook;
+    RETURN EXISTS (SELECT FROM webhook WHERE id = p_webhook AND is_active);
+END $$;
+COMMENT ON FUNCTION webhook_delivered(uuid, bigint, uuid, text, uuid, boolean) IS 'An event was taken, or none is left up to a place; whether to go on.';
+
+CREATE OR REPLACE FUNCTION webhook_failed(p_job uuid, p_claim_no bigint, p_webhook uuid, p_id text, p_dead_letter uuid, p_event jsonb, p_reason text) RETURNS float8
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: written only through these functions.
+DECLARE
+    _failures int;
+BEGIN
+    PERFORM effect_fence(p_job, p_claim_no);
+    UPDATE webhook_dead_letter SET requested_date = NULL, attempts = attempts + 1, reason = p_reason WHERE id = p_dead_letter;
+    IF p_dead_letter IS NOT NULL THEN
+        RETURN 0;
+    END IF;
+    UPDATE webhook_delivery SET failures = failures + 1, failing_since = COALESCE(failing_since, engine_now()), last_error = p_reason
+    WHERE webhook_id = p_webhook RETURNING failures INTO _failures;
+    IF _failures < setting_value('webhook_attempts')::int THEN
+        RETURN job_backoff(_failures);
+    END IF;
+    INSERT INTO webhook_dead_letter (webhook_id, tenant_customer_id, org_id, event, attempts, reason)
+    SELECT w.id, w.tenant_customer_id, w.org_id, p_event, _failures, p_reason FROM webhook AS w WHERE w.id = p_webhook;
+    UPDATE webhook_delivery SET place = p_id, failures = 0, failing_since = NULL WHERE webhook_id = p_webhook;
+    RETURN 0;
+END $$;
+COMMENT ON FUNCTION webhook_failed(uuid, bigint, uuid, text, uuid, jsonb, text) IS 'An event was not taken: it becomes a dead letter when that was the last attempt. Returns the seconds to wait.';

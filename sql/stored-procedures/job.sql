@@ -350,6 +350,7 @@ BEGIN
     _lost := sweep_leases();
     _scheduled := sweep_schedule();
     PERFORM sweep_events();
+    _scheduled := _scheduled + sweep_webhooks();
     UPDATE job_lane SET mark_date = '-infinity', mark_id = '00000000-0000-0000-0000-000000000000'
     WHERE ctid = ANY (ARRAY(SELECT ctid FROM job_lane WHERE mark_date > '-infinity' FOR UPDATE SKIP LOCKED));
     DELETE FROM order_idempotency WHERE created_date < engine_now() - make_interval(days => setting_value('idempotency_days')::int);

@@ -63,6 +63,12 @@ UNION ALL
 SELECT 'open gate', p.id, 'registration of ' || p.name || ' has waited for its contacts and hosts for over an hour', format('SELECT provision_cancel(%L)', p.id), p.created_date
 FROM provision_domain AS p WHERE p.status_id = tc_id_from_name('provision_status', 'pending') AND p.created_date < engine_now() - interval '1 hour'
 UNION ALL
+SELECT 'failing webhook', w.id, format('%s did not take an event %s times: %s', w.url, d.failures, d.last_error), format('SELECT webhook_change(%L, ''{"is_active": false}'') if nobody mends it', w.id), d.failing_since
+FROM webhook AS w JOIN webhook_delivery AS d ON d.webhook_id = w.id WHERE w.is_active AND d.failures >= 3
+UNION ALL
+SELECT 'dead letters', l.webhook_id, format('%s events were not taken by %s: %s', count(*), w.url, min(l.reason)), format('SELECT webhook_redeliver(%L)', l.webhook_id), min(l.created_date)
+FROM webhook_dead_letter AS l JOIN webhook AS w ON w.id = l.webhook_id WHERE l.requested_date IS NULL GROUP BY l.webhook_id, w.url
+UNION ALL
 SELECT 'no worker', NULL, format('%s jobs are due and no worker is alive', count(*)), 'provision worker', min(q.start_date)
 FROM job_queue AS q WHERE q.start_date <= engine_now() AND NOT EXISTS (SELECT FROM worker) HAVING count(*) > 0
 UNION ALL

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from provision_worker.job import Outcome
 from provision_worker.task import Task
 
-from . import certificate, contact, domain, host, reconcile
+from . import certificate, contact, domain, event, host, reconcile
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,4 +32,5 @@ def default_actions() -> Actions:
         "provision_domain_create": Action(domain.create),
         "provision_ssl_create": Action(certificate.create),
         "reconcile": Action(reconcile.run),
+        "webhook_deliver": Action(event.deliver),
     }
