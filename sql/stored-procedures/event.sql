@@ -94,7 +94,7 @@ BEGIN
     IF (SELECT cluster FROM event_era ORDER BY id DESC LIMIT 1) = event_cluster() THEN
         RETURN;
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended('event_era', 0));
+    PERFORM FROM event_era WHERE id = (SELECT max(id) FROM event_era) FOR UPDATE;
     IF (SELECT cluster FROM event_era ORDER BY id DESC LIMIT 1) <> event_cluster() THEN
         PERFORM event_era_begin();
     END IF;
@@ -385,8 +385,8 @@ BEGIN
     GET DIAGNOSTICS _made = ROW_COUNT;
     -- A job that has nothing to send sleeps for a minute; one that failed waits for its time.
     _due := ARRAY(
-        SELECT q.job_id FROM webhook AS w JOIN webhook_delivery AS d ON d.webhook_id = w.id JOIN job_queue AS q ON q.job_id = d.job_id
-        WHERE d.failures = 0 AND q.start_date > engine_now() AND webhook_has_news(w, d.place) FOR UPDATE OF q SKIP LOCKED);
+        SELECT q.job_id FROM webhook AS w JOIN webhook_delivery AS d ON d.webhook_id = w.id JOIN job_queue AS q ON q.job_id = d.job_id JOIN job AS j ON j.id = d.job_id
+        WHERE d.failures = 0 AND q.start_date > engine_now() AND webhook_has_news(w, d.place) FOR UPDATE OF q, j SKIP LOCKED);
     IF cardinality(_due) > 0 THEN
         UPDATE job_queue SET start_date = engine_now() WHERE job_id = ANY (_due);
         UPDATE job SET start_date = engine_now() WHERE id = ANY (_due);
