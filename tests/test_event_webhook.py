@@ -15,7 +15,7 @@ from uuid import UUID
 import psycopg
 import pytest
 import trustme
-from provision_worker.actions import default_actions
+from provision_worker.actions import default_actions, event
 from provision_worker.providers import webhook
 from psycopg.types.json import Jsonb
 
@@ -147,9 +147,9 @@ def receiver() -> Iterator[Receiver]:
 class Hook:
     """A webhook of a customer, and what happens there."""
 
-    def __init__(self, engine: Engine, url: str, **changes: Any) -> None:
+    def __init__(self, engine: Engine, url: str, account: UUID | None = None, **changes: Any) -> None:
         self.engine = engine
-        self.account = make_customer(engine.owner, "acme").account
+        self.account = account or make_customer(engine.owner, "acme").account
         with engine.owner.transaction(), acting_as(engine.owner, "provision_api", caller_customer=self.account):
             made = engine.row("SELECT * FROM webhook_create(%s)", Jsonb({"url": url, "types": ["host.*"]} | changes))
         self.id: UUID = made["id"]
@@ -340,6 +340,27 @@ def test_a_removed_webhook_leaves_nothing_behind(engine: Engine, make_hook: Make
 
         eventually(ended, "its job to end", 20)
     assert engine.value("SELECT count(*) FROM webhook_secret") == 0
+
+
+def test_slow_servers_take_only_some_of_a_workers_threads(
+    engine: Engine, make_hook: MakeHook, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event, "SEATS", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(event, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(webhook, "TOTAL_SECONDS", 20)
+    with receiving() as slow:
+        slow.otherwise = never
+        hook = make_hook(slow.url)
+        hook.happen()
+        with engine.worker(default_actions()):
+            eventually(lambda: slow.received, "a delivery", 20)
+            other = make_hook(receiver.url, account=make_customer(engine.owner, "other").account)
+            other.happen()
+            put_off = "SELECT started_date IS NOT NULL FROM job WHERE tenant_customer_id = %s"
+            eventually(lambda: engine.value(put_off, other.account), "that the other is put off", 20)
+            assert receiver.received == []
+            slow.over.set()
+            eventually(lambda: receiver.received, "the other's turn", 20)
 
 
 def test_a_worker_that_has_lost_the_job_notes_nothing(engine: Engine, make_hook: MakeHook, receiver: Receiver) -> None:

@@ -380,7 +380,8 @@ BEGIN
             SELECT d.webhook_id, new_id() AS job_id, w.tenant_customer_id, w.org_id FROM webhook AS w JOIN webhook_delivery AS d ON d.webhook_id = w.id
             WHERE w.is_active AND NOT EXISTS (SELECT FROM job AS j WHERE j.id = d.job_id AND j.finished_date IS NULL) FOR UPDATE OF d SKIP LOCKED),
         made AS (
-            INSERT INTO job (id, type, tenant_customer_id, org_id, data) SELECT job_id, 'webhook_deliver', tenant_customer_id, org_id, jsonb_build_object('webhook', webhook_id) FROM idle)
+            INSERT INTO job (id, type, tenant_customer_id, org_id, data, priority)
+            SELECT job_id, 'webhook_deliver', tenant_customer_id, org_id, jsonb_build_object('webhook', webhook_id), 9 FROM idle)
     UPDATE webhook_delivery AS d SET job_id = i.job_id FROM idle AS i WHERE i.webhook_id = d.webhook_id;
     GET DIAGNOSTICS _made = ROW_COUNT;
     -- A job that has nothing to send sleeps for a minute; one that failed waits for its time.

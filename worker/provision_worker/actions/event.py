@@ -4,6 +4,7 @@ What was taken is noted at once; a crash in between sends the event again. The j
 active: it looks again when it is woken, because there are events, or when an event is to be sent once more.
 """
 
+import threading
 import time
 from typing import Any
 
@@ -17,10 +18,22 @@ from provision_worker.task import Task
 IDLE_SECONDS = 60.0
 # Others want their turn.
 TURN_SECONDS = 20.0
+# Servers of customers may be slow: most of a worker's threads are kept for what it is there for.
+SEATS = threading.BoundedSemaphore(4)
+BUSY_SECONDS = 1.0
 
 
 def deliver(task: Task) -> Outcome:
     """What waits for the webhook of the job, as long as its turn lasts."""
+    if not SEATS.acquire(blocking=False):
+        return again(BUSY_SECONDS)
+    try:
+        return _send_all(task)
+    finally:
+        SEATS.release()
+
+
+def _send_all(task: Task) -> Outcome:
     until = time.monotonic() + TURN_SECONDS
     while page := task.resources.rows("event", "take", webhook=task.job.data["webhook"]):
         for entry in page:
