@@ -16,6 +16,8 @@ MACHINES = {
     "order_item_plan": "A step of an item, which becomes one provision row; shown by `v_order_item_plan`.",
     "provision": "A row of a table `provision_…`, whoever inserted it; shown by `v_provision`.",
     "job": "A piece of work for a worker; `v_job` shows it as `processing` while a worker holds it (not stored).",
+    "customer": "A customer; shown by `v_customer`.",
+    "membership": "A user's role in an org or in the whole of a customer (its `state`); shown by `v_membership`.",
 }
 
 INTRODUCTION = """\

@@ -12,12 +12,13 @@ GRANT USAGE ON SCHEMA public TO provision_api, provision_worker, provision_opera
 GRANT USAGE ON SCHEMA class TO provision_reader, provision_worker, provision_operator, provision_integration;
 
 -- Pure functions that defaults, checks, policies and views call in everybody's name.
-GRANT EXECUTE ON FUNCTION new_id(), engine_now(), caller_name(), caller_customer(), caller_org(), caller_sees_all(), tc_id_from_name(text, text),
-    tc_gen_password(int), refuse(text, text, text, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION new_id(), engine_now(), caller_name(), caller_setting(text), caller_user(), caller_platform(), caller_customer(), caller_org(), caller_customers(), caller_accounts(), caller_orgs(),
+    caller_spaces(), caller_sees_all(), caller_may(text, uuid, uuid), tc_id_from_name(text, text), tc_gen_password(int), refuse(text, text, text, text) TO PUBLIC;
 
 -- Views run as provision_reader, under its policies.
 GRANT SELECT ON ALL TABLES IN SCHEMA public, class TO provision_reader;
 REVOKE ALL ON secret, api_key, integration_login, webhook_secret FROM provision_reader;
+GRANT SELECT (id, user_id, tenant_customer_id, org_id, name, prefix, expires_date, revoked_date, version, created_date, updated_date) ON api_key TO provision_reader;
 DO $$
 DECLARE
     _view text;
@@ -49,7 +50,7 @@ GRANT EXECUTE ON FUNCTION webhook_change(uuid, jsonb, bigint), webhook_remove(uu
 -- v_event calls these in the name of whoever reads it.
 GRANT EXECUTE ON FUNCTION event_type(text, text, text, jsonb), event_changed(text, jsonb), event_is_one(text), event_begets(text, text)
     TO provision_api, provision_integration, provision_operator, provision_reader;
-GRANT EXECUTE ON FUNCTION api_key_caller(bytea) TO provision_api;
+GRANT EXECUTE ON FUNCTION api_key_caller(bytea), caller_scope(uuid, text, text, uuid, uuid) TO provision_api;
 GRANT SELECT ON "order", order_item TO provision_api;
 -- /readyz compares the migrations of the database with those of its release.
 GRANT USAGE ON SCHEMA migration TO provision_api;

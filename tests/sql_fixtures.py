@@ -329,7 +329,13 @@ def refused(connection: psycopg.Connection, code: str, text: str = "") -> Iterat
 
 @contextmanager
 def acting_as(connection: psycopg.Connection, login: str, **settings: object) -> Iterator[None]:
-    """What is done inside is done by a log-in, with settings such as `caller_customer` set by it."""
+    """What is done inside is done by a log-in, with settings such as `caller_customer` set by it.
+
+    Without a `caller_user` the API acts for a program that owns the customer, or the org.
+    """
+    account = settings.get("caller_customer")
+    if login == "provision_api" and account and "caller_user" not in settings:
+        settings["caller_user"] = program(connection, account, settings.get("caller_org"))
     connection.execute(sql.SQL("SET SESSION AUTHORIZATION {}").format(sql.Identifier(login)))
     for name, value in settings.items():
         connection.execute("SELECT set_config(%s, %s, true)", [f"provision.{name}", str(value or "")])
@@ -337,6 +343,19 @@ def acting_as(connection: psycopg.Connection, login: str, **settings: object) ->
     for name in settings:
         connection.execute("SELECT set_config(%s, '', true)", [f"provision.{name}"])
     connection.execute("RESET SESSION AUTHORIZATION")
+
+
+def program(connection: psycopg.Connection, account: object, org: object = None) -> UUID:
+    """A user that owns the account, or one org of it."""
+    username = f"program-{org or account}"
+    known = connection.execute("SELECT id FROM app_user WHERE username = %s", [username]).fetchone()
+    if known:
+        return known[0]  # type: ignore[no-any-return]
+    statement: LiteralString = """
+        WITH made AS (INSERT INTO app_user (username, is_technical) VALUES (%s, true) RETURNING id)
+        INSERT INTO membership (user_id, tenant_customer_id, org_id, role)
+        SELECT id, %s, (SELECT id FROM org WHERE id = %s), 'owner' FROM made RETURNING user_id"""
+    return connection.cursor(row_factory=scalar_row).execute(statement, [username, account, org]).fetchone()  # type: ignore[return-value]
 
 
 def integration_login(shop: Shop, account: UUID | None = None, org: UUID | None = None) -> str:

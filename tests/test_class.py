@@ -376,10 +376,18 @@ def test_a_function_that_runs_with_its_owners_rights_says_why(functions: list[Fu
 
 def test_nobody_may_call_what_was_not_granted(functions: list[Function]) -> None:
     assert [f.name for f in functions if f.is_public] == [
+        "caller_accounts()",
         "caller_customer()",
+        "caller_customers()",
+        "caller_may(text,uuid,uuid)",
         "caller_name()",
         "caller_org()",
+        "caller_orgs()",
+        "caller_platform()",
         "caller_sees_all()",
+        "caller_setting(text)",
+        "caller_spaces()",
+        "caller_user()",
         "engine_now()",
         "new_id()",
         "refuse(text,text,text,text)",

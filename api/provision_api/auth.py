@@ -20,7 +20,7 @@ _HINT = "send Authorization: Token <API key of 40 hex digits>"
 _LOOK_UP = Statement(
     select(
         func.api_key_caller(bindparam("key_hash", type_=LargeBinary)).table_valued(
-            column("tenant_customer_id"), column("org_id"), column("name")
+            column("tenant_customer_id"), column("org_id"), column("name"), column("user_id")
         )
     )
 )
@@ -35,7 +35,8 @@ async def authenticate(request: Request) -> Caller:
     found = await state_of(request).database.read(_LOOK_UP, key_hash=hashlib.sha256(_key(request)).digest())
     if not found:
         _refuse("the API key is not valid", "it is unknown, expired or revoked", error=', error="invalid_token"')
-    return Caller(found[0]["tenant_customer_id"], found[0]["org_id"], found[0]["name"])
+    key = found[0]
+    return Caller(key["tenant_customer_id"], key["org_id"], key["name"], key["user_id"])
 
 
 def _key(request: Request) -> bytes:

@@ -33,6 +33,7 @@ class Caller(NamedTuple):
     customer: UUID
     org: UUID | None
     name: str
+    user: UUID | None = None
 
 
 class Statement:
@@ -52,6 +53,7 @@ _SET_CALLER = Statement(
     select(
         _setting("provision.caller_customer", "customer"),
         _setting("provision.caller_org", "org"),
+        _setting("provision.caller_user", "user"),
         _setting("provision.caller", "name"),
     )
 )
@@ -79,8 +81,9 @@ class Database:
 
     async def _once(self, caller: Caller, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         async with self.pool.connection() as connection:
-            org = "" if caller.org is None else str(caller.org)
-            await fetch(connection, _SET_CALLER, customer=str(caller.customer), org=org, name=caller.name)
+            ids = {"customer": caller.customer, "org": caller.org, "user": caller.user}
+            texts = {name: "" if id is None else str(id) for name, id in ids.items()}
+            await fetch(connection, _SET_CALLER, **texts, name=caller.name)
             return await work(connection)
 
 

@@ -18,14 +18,25 @@ BEGIN
     SELECT jsonb_object_agg(n.key, CASE WHEN n.key = ANY (TG_ARGV) THEN '["***", "***"]' ELSE jsonb_build_array(_old -> n.key, n.value) END)
     INTO _changed
     FROM jsonb_each(_new) AS n
-    WHERE n.value IS DISTINCT FROM _old -> n.key AND n.key NOT IN ('updated_date', 'updated_by', 'previous_status_id');
+    WHERE n.value IS DISTINCT FROM _old -> n.key AND n.key NOT IN ('updated_date', 'updated_by', 'previous_status_id', 'version');
     IF _changed IS NOT NULL THEN
         INSERT INTO audit_trail_log (table_name, row_id, tenant_customer_id, org_id, operation, changed, reason)
-        VALUES (TG_TABLE_NAME, NEW.id, (_new ->> 'tenant_customer_id')::uuid, (_new ->> 'org_id')::uuid, 'change', _changed, _new ->> 'result_message');
+        VALUES (TG_TABLE_NAME, NEW.id, class.log_account(TG_TABLE_NAME, _new), (_new ->> 'org_id')::uuid, 'change', _changed, _new ->> 'result_message');
     END IF;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION class.log_change() IS 'Writes a change outside the straight path to audit_trail_log; its arguments are the columns to mask.';
+
+CREATE OR REPLACE FUNCTION class.log_account(p_table text, p_row jsonb) RETURNS uuid
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    IF p_row ? 'tenant_customer_id' THEN
+        RETURN p_row ->> 'tenant_customer_id';
+    END IF;
+    -- What belongs to a customer is told to its account; only one of them, if it has several.
+    RETURN (SELECT id FROM tenant_customer WHERE customer_id = (CASE p_table WHEN 'customer' THEN p_row ->> 'id' ELSE p_row ->> 'customer_id' END)::uuid ORDER BY id LIMIT 1);
+END $$;
+COMMENT ON FUNCTION class.log_account(text, jsonb) IS 'Whose row it is, for the log; NULL: the installation''s.';
 
 CREATE OR REPLACE FUNCTION class.log_delete() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -128,11 +139,11 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION class.final_states(text, text) IS 'SQL list of the states nothing leaves.';
 
-CREATE OR REPLACE FUNCTION class.attach_guard(p_machine text) RETURNS void
+CREATE OR REPLACE FUNCTION class.attach_guard(p_machine text, p_column text DEFAULT 'status') RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
-    _finals text := class.final_states(p_machine);
-    _legal text := replace(replace(class.transition_check(p_machine), '{old}', 'OLD.status'), '{new}', 'NEW.status');
+    _finals text := COALESCE(class.final_states(p_machine), 'NULL');
+    _legal text := replace(replace(class.transition_check(p_machine), '{old}', 'OLD.' || p_column), '{new}', 'NEW.' || p_column);
     _starts text;
 BEGIN
     SELECT string_agg(quote_literal(to_state), ', ') INTO _starts FROM state_transition WHERE machine = p_machine AND from_state IS NULL;
@@ -140,20 +151,20 @@ BEGIN
         CREATE OR REPLACE FUNCTION %1$I() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $body$
         BEGIN
             IF TG_OP = 'INSERT' THEN
-                PERFORM refuse('PV422', '%2$s cannot begin as ' || NEW.status, NEW.id::text, 'state_transition lists where it may begin');
-            ELSIF OLD.status IN (%4$s) OR (OLD.status <> NEW.status AND NOT %3$s) THEN
-                PERFORM refuse('PV422', '%2$s cannot go from ' || OLD.status || ' to ' || NEW.status, OLD.id::text, 'rows in a final state never change; state_transition lists what may follow what');
+                PERFORM refuse('PV422', '%2$s cannot begin as ' || NEW.%5$s, NEW.id::text, 'state_transition lists where it may begin');
+            ELSIF OLD.%5$s IN (%4$s) OR (OLD.%5$s <> NEW.%5$s AND NOT %3$s) THEN
+                PERFORM refuse('PV422', '%2$s cannot go from ' || OLD.%5$s || ' to ' || NEW.%5$s, OLD.id::text, 'rows in a final state never change; state_transition lists what may follow what');
             END IF;
-            NEW.previous_status := OLD.status;
+            NEW.previous_%5$s := OLD.%5$s;
             RETURN NEW;
-        END $body$ $template$, p_machine || '_guard', p_machine, _legal, _finals);
+        END $body$ $template$, p_machine || '_guard', p_machine, _legal, _finals, p_column);
     EXECUTE format('COMMENT ON FUNCTION %I() IS %L', p_machine || '_guard', 'Generated from state_transition: refuses what is not listed there and notes the previous status.');
     PERFORM class.replace_trigger(p_machine || '_guard_tg', p_machine,
-        format('BEFORE UPDATE ON {table} FOR EACH ROW WHEN (OLD.status IN (%s) OR (OLD.status <> NEW.status AND (NEW.previous_status IS DISTINCT FROM OLD.status OR NOT %s)))', _finals, _legal), p_machine || '_guard()');
+        format('BEFORE UPDATE ON {table} FOR EACH ROW WHEN (OLD.%3$s IN (%1$s) OR (OLD.%3$s <> NEW.%3$s AND (NEW.previous_%3$s IS DISTINCT FROM OLD.%3$s OR NOT %2$s)))', _finals, _legal, p_column), p_machine || '_guard()');
     PERFORM class.replace_trigger(p_machine || '_begin_tg', p_machine,
-        format('BEFORE INSERT ON {table} FOR EACH ROW WHEN (NEW.status NOT IN (%s))', _starts), p_machine || '_guard()');
+        format('BEFORE INSERT ON {table} FOR EACH ROW WHEN (NEW.%s NOT IN (%s))', p_column, _starts), p_machine || '_guard()');
 END $$;
-COMMENT ON FUNCTION class.attach_guard(text) IS 'Generates the guard of a table with a status column from state_transition.';
+COMMENT ON FUNCTION class.attach_guard(text, text) IS 'Generates the guard of a table with a status (or other) column from state_transition.';
 
 -- The generated path -------------------------------------------------------------------------------------------------
 
@@ -448,13 +459,13 @@ BEGIN
             END $body$ $$, p_table || '_log_insert', p_table,
             CASE WHEN 'tenant_customer_id' = ANY (_columns) THEN 'tenant_customer_id' ELSE 'NULL::uuid' END,
             CASE WHEN 'org_id' = ANY (_columns) THEN 'org_id' ELSE 'NULL::uuid' END,
-            CASE WHEN 'status' = ANY (_columns) THEN 'status' ELSE 'NULL' END);
+            CASE WHEN 'status' = ANY (_columns) THEN 'status' WHEN 'state' = ANY (_columns) THEN 'state' ELSE 'NULL' END);
         EXECUTE format('COMMENT ON FUNCTION %I() IS %L', p_table || '_log_insert', 'Generated: logs inserted rows.');
         PERFORM class.replace_trigger(p_table || '_log_insert_tg', p_table, 'AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', quote_ident(p_table || '_log_insert') || '()');
     END IF;
     -- A transition is logged by the path itself; what is left is what happened outside it.
     PERFORM class.replace_trigger(p_table || '_log_change_tg', p_table, 'AFTER UPDATE ON {table} FOR EACH ROW'
-        || CASE WHEN 'status_id' = ANY (_columns) THEN ' WHEN (OLD.status_id = NEW.status_id)' WHEN 'status' = ANY (_columns) THEN ' WHEN (OLD.status = NEW.status AND OLD.open_count = NEW.open_count)' ELSE '' END,
+        || CASE WHEN 'status_id' = ANY (_columns) THEN ' WHEN (OLD.status_id = NEW.status_id)' WHEN 'open_count' = ANY (_columns) THEN ' WHEN (OLD.status = NEW.status AND OLD.open_count = NEW.open_count)' ELSE '' END,
         'class.log_change(' || _arguments || ')');
     PERFORM class.replace_trigger(p_table || '_log_delete_tg', p_table, 'AFTER DELETE ON {table} FOR EACH ROW', 'class.log_delete(' || _arguments || ')');
 END $outer$;
@@ -467,7 +478,8 @@ DECLARE
     _table text;
     _function text;
 BEGIN
-    PERFORM class.attach_guard(m) FROM unnest('{order,order_item,order_item_plan,job}'::text[]) AS m;
+    PERFORM class.attach_guard(m) FROM unnest('{order,order_item,order_item_plan,job,customer}'::text[]) AS m;
+    PERFORM class.attach_guard('membership', 'state');
     FOR _kind IN SELECT * FROM class.provision_kind ORDER BY table_name LOOP
         FOREACH _function IN ARRAY ARRAY['_validate', '_job'] || CASE WHEN _kind.has_success THEN '{_success}' ELSE '{}'::text[] END
             || CASE WHEN _kind.has_failure THEN '{_failure}' ELSE '{}'::text[] END || CASE WHEN _kind.has_children THEN '{_children}' ELSE '{}'::text[] END
@@ -487,7 +499,7 @@ BEGIN
             UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN child ON i.inhparent = child.inhrelid)
         SELECT c.relname FROM child JOIN pg_class AS c ON c.oid = child.inhrelid ORDER BY c.relname
     LOOP
-        PERFORM class.attach_audit(_table, COALESCE((SELECT secret_columns FROM class.provision_kind WHERE table_name = _table), '{}'));
+        PERFORM class.attach_audit(_table, COALESCE((SELECT secret_columns FROM class.provision_kind WHERE table_name = _table), (SELECT columns FROM class.audit_mask WHERE table_name = _table), '{}'));
     END LOOP;
     PERFORM class.log_partitions();
 END $$;
