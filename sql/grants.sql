@@ -33,13 +33,32 @@ DO $$
 DECLARE
     _view text;
 BEGIN
-    FOREACH _view IN ARRAY '{v_order,v_order_item,v_order_item_plan,v_provision,v_audit,v_contact,v_host,v_domain,v_certificate,v_event,v_webhook,v_webhook_dead_letter}'::text[] LOOP
+    FOREACH _view IN ARRAY '{v_order,v_order_item,v_order_item_plan,v_provision,v_audit,v_contact,v_host,v_domain,v_certificate,v_event,v_webhook,v_webhook_dead_letter,v_org,v_space,v_quota}'::text[] LOOP
         EXECUTE format('GRANT SELECT ON %I TO provision_integration, provision_api', _view);
         -- Policies keep rows of the tables apart that have them. Names that are joined to those rows are kept apart by this:
         -- a condition of the reader's that says what it saw (by failing) is not run before the join.
         EXECUTE format('ALTER VIEW %I SET (security_barrier)', _view);
     END LOOP;
 END $$;
+
+-- Accounts, people and rights: for those who log in through the API.
+DO $$
+DECLARE
+    _view text;
+BEGIN
+    FOREACH _view IN ARRAY '{v_customer,v_user,v_membership,v_invite_code,v_api_key,v_joinable_org,v_role}'::text[] LOOP
+        EXECUTE format('GRANT SELECT ON %I TO provision_api', _view);
+        EXECUTE format('ALTER VIEW %I SET (security_barrier)', _view);
+    END LOOP;
+END $$;
+GRANT EXECUTE ON FUNCTION customer_create(jsonb), customer_change(uuid, jsonb, bigint), customer_remove(uuid, bigint), customer_restore(uuid),
+    org_create(jsonb), org_change(uuid, jsonb, bigint), org_remove(uuid, bigint), org_default(uuid), org_joinable(), org_join(text),
+    space_create(jsonb), space_change(uuid, jsonb, bigint), space_remove(uuid, bigint), space_default(uuid),
+    user_create(jsonb), user_change(uuid, jsonb, bigint), user_remove(uuid, bigint),
+    membership_create(jsonb), membership_change(uuid, jsonb, bigint), membership_remove(uuid, bigint), membership_accept(uuid), membership_decline(uuid),
+    membership_deactivate(uuid), membership_activate(uuid),
+    invite_code_create(jsonb), invite_code_change(uuid, jsonb, bigint), invite_code_remove(uuid, bigint), invite_code_rotate(uuid), invite_code_use(text),
+    api_key_issue(jsonb), api_key_change(uuid, jsonb, bigint), api_key_remove(uuid, bigint), api_key_rotate(uuid), quota_change(text, uuid, text) TO provision_api, provision_operator;
 
 -- Clients.
 GRANT EXECUTE ON FUNCTION order_submit(uuid, jsonb, text, jsonb), order_submit_many(jsonb), order_cancel(uuid, text), order_document(uuid), order_explain(uuid)
@@ -75,5 +94,5 @@ GRANT SELECT ON accreditation, job, job_lease, effect, schedule, setting, contac
 
 -- Operators.
 GRANT EXECUTE ON FUNCTION job_hold(uuid), job_release(uuid), job_retry(uuid), job_retry_where(text, uuid, text, int), job_cancel(uuid, text), job_complete(uuid, jsonb, text),
-    order_item_approve(uuid), order_item_reject(uuid, text), provision_adopt(uuid, text), provision_forget(uuid), provision_cancel(uuid, text), accreditation_hold(uuid, text), accreditation_release(uuid), api_key_create(uuid, text, uuid), event_era_begin() TO provision_operator;
+    order_item_approve(uuid), order_item_reject(uuid, text), provision_adopt(uuid, text), provision_forget(uuid), provision_cancel(uuid, text), accreditation_hold(uuid, text), accreditation_release(uuid), api_key_create(uuid, text, uuid), event_era_begin(), things_in(text, uuid) TO provision_operator;
 GRANT SELECT ON tenant, customer, tenant_customer, org, provider, accreditation, tld, tld_setting, tld_setting_key, accreditation_tld, schedule, setting, job_type, order_operation, provision_status, state_transition TO provision_operator;

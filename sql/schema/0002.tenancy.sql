@@ -15,7 +15,7 @@ CREATE TABLE class.audit_mask (
 COMMENT ON TABLE class.audit_mask IS 'Columns whose values the audit trail does not keep: secrets, and what people may ask us to forget.';
 COMMENT ON COLUMN class.audit_mask.table_name IS 'The table.';
 COMMENT ON COLUMN class.audit_mask.columns IS 'Its columns that are masked.';
-INSERT INTO class.audit_mask VALUES ('app_user', '{email,name,username}'), ('invite_code', '{code}'), ('api_key', '{key_hash}');
+INSERT INTO class.audit_mask VALUES ('app_user', '{email,name,username}'), ('customer', '{email}'), ('invite_code', '{code}'), ('api_key', '{key_hash}');
 
 CREATE TABLE tenant (
     id uuid NOT NULL DEFAULT new_id(),
@@ -690,7 +690,8 @@ SELECT class.tenancy_policy(t, o) FROM (VALUES
     ('app_user', 'id = (SELECT caller_user()) OR id IN (SELECT user_id FROM membership WHERE state <> ''removed'')'
         ' OR customer_id IN (SELECT customer_id FROM tenant_customer WHERE id = ANY ((SELECT caller_customers())::uuid[]))'),
     ('invite_code', 'org_id = ANY ((SELECT caller_orgs())::uuid[])'),
-    ('api_key', 'user_id = (SELECT caller_user()) OR tenant_customer_id = ANY ((SELECT caller_customers())::uuid[]) OR org_id = ANY ((SELECT caller_orgs())::uuid[])'),
+    ('api_key', 'user_id = (SELECT caller_user()) OR tenant_customer_id = ANY ((SELECT caller_customers())::uuid[]) OR org_id = ANY ((SELECT caller_orgs())::uuid[])'
+        ' OR (tenant_customer_id IS NULL AND user_id IN (SELECT u.id FROM app_user AS u JOIN tenant_customer AS a ON a.customer_id = u.customer_id WHERE a.id = ANY ((SELECT caller_customers())::uuid[])))'),
     ('quota_use', 'CASE scope WHEN ''customer'' THEN scope_id = ANY ((SELECT caller_customers())::uuid[]) WHEN ''org'' THEN scope_id = ANY ((SELECT caller_orgs())::uuid[]) ELSE scope_id = ANY ((SELECT caller_spaces())::uuid[]) END'),
     ('integration_login', 'login = session_user'),
     ('accreditation', 'tenant_id IN (SELECT tenant_id FROM tenant_customer)'),

@@ -240,6 +240,7 @@ COMMENT ON COLUMN setting.maximum IS 'The most a number may be.';
 INSERT INTO setting VALUES
     ('lease_seconds', '30', 'a worker not heard of for so long loses what it holds', 'integer', 1, 3600),
     ('audit_retention_months', '120', 'audit partitions older than this are dropped by the sweeper', 'integer', 1, 1200),
+    ('customer_removal_days', '30', 'how long the removal of a customer can be taken back', 'integer', 1, 3650),
     ('idempotency_days', '7', 'how long an Idempotency-Key is remembered', 'integer', 1, 3650),
     ('retry_base_seconds', '1', 'the first retry waits up to this long; it doubles with each attempt', 'number', 0, 86400),
     ('retry_limit_seconds', '3600', 'no retry waits longer than this', 'number', 0, 604800);

@@ -141,6 +141,8 @@ BEGIN
     LEFT JOIN org AS g ON g.id = o.org_id AND g.tenant_customer_id = c.id
     WHERE c.id IS NULL OR NOT c.is_active OR (o.org_id IS NOT NULL AND g.id IS NULL) OR (_org IS NOT NULL AND NOT _sees_all AND o.org_id IS DISTINCT FROM _org) LIMIT 1;
     IF NOT FOUND THEN
+        -- Log-ins of other systems hold all rights in what they may order for.
+        PERFORM caller_require('order.create', o.tenant_customer_id, o.org_id) FROM (SELECT DISTINCT tenant_customer_id, org_id FROM unnest(p_orders)) AS o WHERE session_user = 'provision_api';
         RETURN;
     ELSIF _bad.is_active IS NULL THEN
         PERFORM refuse('PV404', 'customer not found', 'tenant_customer_id ' || _bad.customer, 'order for your own account');
@@ -543,6 +545,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cac
 DECLARE
     _order "order" := order_for_caller(p_order);
 BEGIN
+    PERFORM caller_require('order.cancel', _order.tenant_customer_id, _order.org_id, 'order', p_order::text);
     IF _order.finished_date IS NOT NULL THEN
         PERFORM refuse('PV409', 'the order has ended', format('%s is %s', p_order, _order.status), 'what was done is undone with an order of its own');
     END IF;

@@ -119,6 +119,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION tenancy_touch() IS 'Every change raises the version and notes who and when.';
 
+CREATE OR REPLACE FUNCTION uuid_of(p_text text) RETURNS uuid
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN CASE WHEN p_text ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' THEN p_text::uuid END;
+END $$;
+COMMENT ON FUNCTION uuid_of(text) IS 'The id, if it is one and not a name.';
+
 CREATE OR REPLACE FUNCTION label(p_name text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
 BEGIN
@@ -488,3 +495,809 @@ BEGIN
     WHERE k.key_hash = p_key_hash AND k.revoked_date IS NULL AND k.expires_date > engine_now() AND (k.tenant_customer_id IS NULL OR s.tenant_customer_id IS NOT NULL);
 END $$;
 COMMENT ON FUNCTION api_key_caller(bytea) IS 'Whose API key this is, by its SHA-256, and for what it acts; no row: unknown, expired, revoked, or its user may nothing there any more.';
+
+CREATE OR REPLACE FUNCTION api_key_for(p_id uuid, p_version bigint DEFAULT NULL) RETURNS api_key
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _key api_key;
+BEGIN
+    SELECT * INTO _key FROM api_key WHERE id = p_id AND revoked_date IS NULL;
+    IF _key.user_id IS DISTINCT FROM caller_user() OR _key.id IS NULL THEN
+        PERFORM caller_require('api_key.change', COALESCE(_key.tenant_customer_id, user_account(_key.user_id)), _key.org_id, 'API key', p_id::text);
+    END IF;
+    SELECT * INTO _key FROM api_key WHERE id = p_id FOR NO KEY UPDATE;
+    PERFORM check_version('API key', _key.version, p_version);
+    RETURN _key;
+END $$;
+COMMENT ON FUNCTION api_key_for(uuid, bigint) IS 'An API key the caller may change, locked: his own, or one in what he manages.';
+
+CREATE OR REPLACE FUNCTION api_key_issue(p jsonb) RETURNS TABLE (id uuid, key text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _user uuid;
+    _scope record;
+BEGIN
+    PERFORM check_fields('API key', ARRAY[p], '{name}', '{"name": "string", "user": "string|null", "account": "string|null", "org": "string|null", "expires_date": "string|null"}');
+    _user := CASE WHEN p ->> 'user' IS NULL THEN caller_known() ELSE (user_for(p ->> 'user', 'api_key.change')).id END;
+    -- Made with a key that is limited, or for an account, it is limited alike.
+    SELECT s.tenant_customer_id AS account, s.org_id AS org INTO _scope FROM caller_scope(_user, p ->> 'account', p ->> 'org', caller_customer(), caller_org()) AS s;
+    RETURN QUERY SELECT * FROM api_key_add(_user,
+        CASE WHEN COALESCE(p ->> 'account', p ->> 'org') IS NOT NULL THEN _scope.account ELSE caller_customer() END,
+        CASE WHEN p ->> 'org' IS NOT NULL THEN COALESCE(_scope.org, caller_org()) ELSE caller_org() END, p ->> 'name', (p ->> 'expires_date')::timestamptz);
+END $$;
+COMMENT ON FUNCTION api_key_issue(jsonb) IS 'Makes an API key of the caller''s, or of a user he manages: name, user, account and org it is limited to, expires_date (at most 90 days away). Shows it this once.';
+
+CREATE OR REPLACE FUNCTION api_key_change(p_id uuid, p jsonb, p_version bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _new api_key;
+BEGIN
+    PERFORM check_fields('API key', ARRAY[p], '{}', '{"expires_date": "string"}');
+    _new := jsonb_populate_record(api_key_for(p_id, p_version), p);
+    UPDATE api_key SET expires_date = least(_new.expires_date, created_date + interval '90 days') WHERE id = p_id;
+END $$;
+COMMENT ON FUNCTION api_key_change(uuid, jsonb, bigint) IS 'Changes when an API key expires; not later than 90 days after it was made.';
+
+CREATE OR REPLACE FUNCTION api_key_remove(p_id uuid, p_version bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+BEGIN
+    UPDATE api_key SET revoked_date = engine_now() WHERE id = (api_key_for(p_id, p_version)).id;
+END $$;
+COMMENT ON FUNCTION api_key_remove(uuid, bigint) IS 'Revokes an API key, at once.';
+
+CREATE OR REPLACE FUNCTION api_key_rotate(p_id uuid) RETURNS TABLE (id uuid, key text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _key api_key := api_key_for(p_id);
+BEGIN
+    -- Who gets a key of another acts as him.
+    PERFORM user_for(_key.user_id::text, 'api_key.change');
+    RETURN QUERY SELECT * FROM api_key_add(_key.user_id, _key.tenant_customer_id, _key.org_id, _key.name);
+    UPDATE api_key AS k SET expires_date = least(k.expires_date, engine_now() + interval '24 hours') WHERE k.id = p_id;
+END $$;
+COMMENT ON FUNCTION api_key_rotate(uuid) IS 'Makes a new key in place of one, which is good for 24 hours more. Shows it this once.';
+
+-- Customers ----------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION tenant_named(p_name text) RETURNS uuid
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _ids uuid[] := ARRAY(SELECT id FROM tenant WHERE name = COALESCE(p_name, name) ORDER BY id);
+BEGIN
+    IF p_name IS NULL AND caller_customer() IS NOT NULL THEN
+        RETURN (SELECT tenant_id FROM tenant_customer WHERE id = caller_customer());
+    ELSIF cardinality(_ids) <> 1 THEN
+        PERFORM refuse('PV400', CASE WHEN p_name IS NULL THEN 'there is not just one tenant here' ELSE 'there is no such tenant' END, COALESCE(p_name, cardinality(_ids) || ' tenants'), 'name the tenant');
+    END IF;
+    RETURN _ids[1];
+END $$;
+COMMENT ON FUNCTION tenant_named(text) IS 'The tenant of that name; NULL: the caller''s, or the only one.';
+
+CREATE OR REPLACE FUNCTION customer_add(p_tenant uuid, p_name text, p_email text, p_owner uuid DEFAULT NULL) RETURNS uuid
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _customer uuid;
+    _account uuid;
+BEGIN
+    INSERT INTO customer (name, email) VALUES (p_name, p_email) RETURNING id INTO _customer;
+    INSERT INTO tenant_customer (tenant_id, customer_id) VALUES (p_tenant, _customer) RETURNING id INTO _account;
+    INSERT INTO membership (user_id, tenant_customer_id, role) SELECT p_owner, _account, 'owner' WHERE p_owner IS NOT NULL;
+    RETURN _account;
+END $$;
+COMMENT ON FUNCTION customer_add(uuid, text, text, uuid) IS 'Makes a customer, its account with a tenant, and the membership of its owner; returns the account.';
+
+CREATE OR REPLACE FUNCTION customer_create(p jsonb) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _is_platform constant boolean := caller_platform() = 'all' AND caller_setting('caller_customer') IS NULL;
+BEGIN
+    PERFORM check_fields('customer', ARRAY[p], '{name,email}', '{"name": "string", "email": "string", "tenant": "string|null"}');
+    RETURN (SELECT customer_id FROM tenant_customer WHERE id = customer_add(tenant_named(p ->> 'tenant'), p ->> 'name', p ->> 'email', CASE WHEN _is_platform IS NOT TRUE THEN caller_known() END));
+END $$;
+COMMENT ON FUNCTION customer_create(jsonb) IS 'Makes a customer: name, email, tenant (if there are several). The user who makes it becomes its owner, unless it is staff.';
+
+CREATE OR REPLACE FUNCTION customer_for(p_id uuid, p_permission text, p_version bigint DEFAULT NULL) RETURNS customer
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _customer customer;
+BEGIN
+    PERFORM caller_require(p_permission, (
+        SELECT a.id FROM tenant_customer AS a JOIN customer AS c ON c.id = a.customer_id AND c.removed_date IS NULL
+        WHERE c.id = p_id ORDER BY a.id = ANY (caller_accounts()) DESC, a.id LIMIT 1), NULL, 'customer', p_id::text);
+    SELECT * INTO _customer FROM customer WHERE id = p_id FOR NO KEY UPDATE;
+    PERFORM check_version('customer', _customer.version, p_version);
+    RETURN _customer;
+END $$;
+COMMENT ON FUNCTION customer_for(uuid, text, bigint) IS 'A customer for which the caller holds a right, locked.';
+
+CREATE OR REPLACE FUNCTION customer_change(p_id uuid, p jsonb, p_version bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _new customer;
+BEGIN
+    PERFORM check_fields('customer', ARRAY[p], '{}', '{"name": "string", "email": "string", "status": "string", "payment_reference": "string|null", "payment_status": "string|null"}');
+    _new := customer_for(p_id, 'customer.change', p_version);
+    IF p ?| '{status,payment_reference,payment_status}' AND caller_platform() IS DISTINCT FROM 'all' THEN
+        PERFORM refuse('PV403', 'the right to do this is not held', 'status and payment', 'ask the operators');
+    ELSIF _new.status = 'to_be_removed' OR p ->> 'status' = 'to_be_removed' THEN
+        PERFORM refuse('PV409', 'the customer is being removed', p_id::text, 'customer_remove() and customer_restore() decide about that');
+    END IF;
+    _new := jsonb_populate_record(_new, p);
+    UPDATE customer SET name = _new.name, email = _new.email, status = _new.status, payment_reference = _new.payment_reference, payment_status = _new.payment_status WHERE id = p_id;
+END $$;
+COMMENT ON FUNCTION customer_change(uuid, jsonb, bigint) IS 'Changes a customer: name, email; by operators also status, payment_reference, payment_status.';
+
+CREATE OR REPLACE FUNCTION customer_remove(p_id uuid, p_version bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+BEGIN
+    IF (customer_for(p_id, 'customer.remove', p_version)).status = 'to_be_removed' THEN
+        PERFORM refuse('PV409', 'the customer is being removed', p_id::text, 'SELECT customer_restore(id)');
+    END IF;
+    UPDATE customer SET status = 'to_be_removed', removal_date = engine_now() + make_interval(days => setting_value('customer_removal_days')::int) WHERE id = p_id;
+END $$;
+COMMENT ON FUNCTION customer_remove(uuid, bigint) IS 'Has a customer removed: at once nobody acts for it any more; after the setting customer_removal_days it goes for good.';
+
+CREATE OR REPLACE FUNCTION customer_restore(p_id uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _customer customer := customer_for(p_id, 'customer.remove');
+BEGIN
+    IF _customer.removal_date IS NULL OR _customer.removal_date <= engine_now() THEN
+        PERFORM refuse('PV409', CASE WHEN _customer.removal_date IS NULL THEN 'the customer is not being removed' ELSE 'the time to restore the customer is over' END, p_id::text, 'make a new customer, or ask the operators');
+    END IF;
+    UPDATE customer SET status = previous_status, removal_date = NULL WHERE id = p_id;
+END $$;
+COMMENT ON FUNCTION customer_restore(uuid) IS 'Takes the removal of a customer back. Its users are locked out, so this is for operators and staff.';
+
+CREATE OR REPLACE FUNCTION customer_forget(p_id uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _accounts constant uuid[] := ARRAY(SELECT id FROM tenant_customer WHERE customer_id = p_id);
+BEGIN
+    UPDATE space SET status = 'removed' WHERE tenant_customer_id = ANY (_accounts) AND status = 'active';
+    UPDATE org SET status = 'removed', contact_email = NULL, is_joinable = false WHERE tenant_customer_id = ANY (_accounts) AND status = 'active';
+    UPDATE invite_code SET revoked_date = engine_now() WHERE tenant_customer_id = ANY (_accounts) AND revoked_date IS NULL;
+    UPDATE api_key SET revoked_date = engine_now() WHERE tenant_customer_id = ANY (_accounts) AND revoked_date IS NULL;
+    UPDATE membership SET state = 'removed' WHERE tenant_customer_id = ANY (_accounts) AND state <> 'removed';
+    PERFORM user_forget(id) FROM app_user WHERE customer_id = p_id AND removed_date IS NULL ORDER BY id;
+    UPDATE tenant_customer SET is_active = false WHERE customer_id = p_id;
+    UPDATE customer SET removed_date = engine_now(), name = 'removed', email = 'removed@' || cid || '.invalid', payment_reference = NULL WHERE id = p_id;
+END $$;
+COMMENT ON FUNCTION customer_forget(uuid) IS 'Removes a customer for good: spaces, orgs, users, the customer. What happened stays in the history, without personal data.';
+
+-- Orgs and spaces ----------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION things_in(p_column text, p_id uuid) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: v_attention asks it for operators, who have EXECUTE and no table rights.
+DECLARE
+    _table record;
+    _count bigint;
+    _found text[] := '{}';
+BEGIN
+    -- Whatever module it belongs to: what is not finished, and what is in an inventory.
+    FOR _table IN
+        SELECT c.relname AS name, a.attname AS ended FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname IN ('finished_date', 'deleted_date', 'revoked_date') AND NOT a.attisdropped
+        JOIN pg_attribute AS o ON o.attrelid = c.oid AND o.attname = p_column AND NOT o.attisdropped
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname NOT IN ('job', 'order_item', 'order_item_plan', 'api_key', 'invite_code') ORDER BY c.relname
+    LOOP
+        EXECUTE format('SELECT count(*) FROM %I WHERE %I = $1 AND %I IS NULL', _table.name, p_column, _table.ended) INTO _count USING p_id;
+        _found := _found || CASE WHEN _count > 0 THEN ARRAY[_count || ' ' || _table.name] ELSE '{}' END;
+    END LOOP;
+    RETURN nullif(array_to_string(_found, ', '), '');
+END $$;
+COMMENT ON FUNCTION things_in(text, uuid) IS 'What is open or exists outside in an account, an org or a space, for people; NULL: nothing. The column says which of them the id is.';
+
+CREATE OR REPLACE FUNCTION account_named(p_account text) RETURNS uuid
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: finds what the caller may not see; whoever asks has to ask caller_require next.
+BEGIN
+    RETURN (SELECT a.id FROM tenant_customer AS a JOIN customer AS c ON c.id = a.customer_id
+        WHERE (c.cid = p_account OR a.id = uuid_of(p_account) OR c.id = uuid_of(p_account)) AND c.removed_date IS NULL ORDER BY a.id = ANY (caller_accounts()) DESC, a.id LIMIT 1);
+END $$;
+COMMENT ON FUNCTION account_named(text) IS 'The account of a customer by its cid, its id or the customer''s.';
+
+CREATE OR REPLACE FUNCTION org_home(p_name text, p_email text) RETURNS uuid
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _accounts constant uuid[] := CASE WHEN caller_customer() IS NOT NULL THEN ARRAY[caller_customer()] ELSE caller_customers() END;
+    _user app_user;
+BEGIN
+    SELECT * INTO _user FROM app_user WHERE id = caller_user() AND customer_id IS NULL AND NOT EXISTS (SELECT FROM membership_live(id) AS m WHERE m.org_id IS NULL);
+    IF FOUND THEN
+        RETURN customer_add(tenant_named(NULL), p_name, COALESCE(p_email, _user.email), caller_known());
+    ELSIF cardinality(_accounts) <> 1 THEN
+        PERFORM refuse('PV400', 'it is not clear whose org it is to be', p_name, 'name the customer');
+    END IF;
+    PERFORM caller_require('org.create', _accounts[1]);
+    RETURN _accounts[1];
+END $$;
+COMMENT ON FUNCTION org_home(text, text) IS 'The account a new org goes to if none is named: the caller''s, or that of a new customer for a user who has none.';
+
+CREATE OR REPLACE FUNCTION org_create(p jsonb) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _account uuid := account_named(p ->> 'customer');
+    _id uuid;
+BEGIN
+    PERFORM check_fields('org', ARRAY[p], '{name}', '{"name": "string", "kind": "string", "slug": "string|null", "customer": "string|null", "contact_email": "string|null", "is_joinable": "boolean", "is_public": "boolean"}');
+    IF p ->> 'customer' IS NULL THEN
+        _account := org_home(p ->> 'name', p ->> 'contact_email');
+    ELSE
+        PERFORM caller_require('org.create', _account, NULL, 'customer', p ->> 'customer');
+    END IF;
+    INSERT INTO org (tenant_customer_id, name, kind, slug, contact_email, is_joinable, is_public)
+    SELECT _account, r.name, COALESCE(r.kind, 'organization'), r.slug, r.contact_email, COALESCE(r.is_joinable, false), COALESCE(r.is_public, false) FROM jsonb_populate_record(NULL::org, p) AS r RETURNING id INTO _id;
+    INSERT INTO membership (user_id, tenant_customer_id, org_id, role) SELECT id, _account, _id, 'owner' FROM app_user WHERE id = caller_user() AND NOT is_technical AND caller_platform() IS NULL;
+    RETURN _id;
+END $$;
+COMMENT ON FUNCTION org_create(jsonb) IS 'Makes an org: name, kind, slug, customer (else the caller''s; for a user who has none a new one), contact_email, is_joinable, is_public. Its maker becomes its owner.';
+
+CREATE OR REPLACE FUNCTION org_for(p_id uuid, p_permission text, p_version bigint DEFAULT NULL) RETURNS org
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _org org;
+BEGIN
+    PERFORM caller_require(p_permission, (SELECT tenant_customer_id FROM org WHERE id = p_id AND status = 'active'), p_id, 'org', p_id::text);
+    SELECT * INTO _org FROM org WHERE id = p_id FOR NO KEY UPDATE;
+    PERFORM check_version('org', _org.version, p_version);
+    RETURN _org;
+END $$;
+COMMENT ON FUNCTION org_for(uuid, text, bigint) IS 'An org in which the caller holds a right, locked.';
+
+CREATE OR REPLACE FUNCTION org_change(p_id uuid, p jsonb, p_version bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _new org;
+BEGIN
+    PERFORM check_fields('org', ARRAY[p], '{}', '{"name": "string", "contact_email": "string|null", "is_joinable": "boolean", "is_public": "boolean"}');
+    _new := jsonb_populate_record(org_for(p_id, 'org.change', p_version), p);
+    UPDATE org SET name = _new.name, contact_email = _new.contact_email, is_joinable = _new.is_joinable, is_public = _new.is_public WHERE id = p_id;
+END $$;
+COMMENT ON FUNCTION org_change(uuid, jsonb, bigint) IS 'Changes an org: name, contact_email, is_joinable, is_public.';
+
+CREATE OR REPLACE FUNCTION org_remove(p_id uuid, p_version bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+BEGIN
+    PERFORM org_for(p_id, 'org.remove', p_version);
+    IF things_in('org_id', p_id) IS NOT NULL THEN
+        PERFORM refuse('PV409', 'the org still has things', things_in('org_id', p_id), 'end them first');
+    END IF;
+    UPDATE org SET status = 'removed', is_joinable = false WHERE id = p_id;
+    UPDATE space SET status = 'removed' WHERE org_id = p_id AND status = 'active';
+    UPDATE membership SET state = 'removed' WHERE org_id = p_id AND state <> 'removed';
+    UPDATE invite_code SET revoked_date = engine_now() WHERE org_id = p_id AND revoked_date IS NULL;
+    UPDATE api_key SET revoked_date = engine_now() WHERE org_id = p_id AND revoked_date IS NULL;
+END $$;
+COMMENT ON FUNCTION org_remove(uuid, bigint) IS 'Removes an org in which nothing is open or exists outside, with its spaces, memberships, codes and keys.';
+
+CREATE OR REPLACE FUNCTION org_default(p_tenant_customer uuid) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _id uuid;
+BEGIN
+    PERFORM caller_require('read', (SELECT id FROM tenant_customer WHERE id = p_tenant_customer));
+    SELECT id INTO _id FROM org WHERE tenant_customer_id = p_tenant_customer AND kind = 'hosting' AND lower(name) = 'default' AND status = 'active';
+    IF _id IS NULL THEN
+        INSERT INTO org (tenant_customer_id, kind, name) VALUES (p_tenant_customer, 'hosting', 'default') ON CONFLICT DO NOTHING;
+        SELECT id INTO STRICT _id FROM org WHERE tenant_customer_id = p_tenant_customer AND kind = 'hosting' AND lower(name) = 'default' AND status = 'active';
+    END IF;
+    RETURN _id;
+END $$;
+COMMENT ON FUNCTION org_default(uuid) IS 'The default org of a customer''s account, made when it is first asked for.';
+
+CREATE OR REPLACE FUNCTION space_default(p_org uuid) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _id uuid;
+BEGIN
+    PERFORM caller_require('read', (SELECT tenant_customer_id FROM org WHERE id = p_org AND status = 'active'), p_org, 'org');
+    SELECT id INTO _id FROM space WHERE org_id = p_org AND name = 'default' AND status = 'active';
+    IF _id IS NULL THEN
+        INSERT INTO space (tenant_customer_id, org_id, name) SELECT tenant_customer_id, id, 'default' FROM org WHERE id = p_org ON CONFLICT DO NOTHING;
+        SELECT id INTO STRICT _id FROM space WHERE org_id = p_org AND name = 'default' AND status = 'active';
+    END IF;
+    IF NOT space_is_reached(_id) THEN
+        PERFORM refuse('PV404', 'space not found', p_org::text, 'name one of your own');
+    END IF;
+    RETURN _id;
+END $$;
+COMMENT ON FUNCTION space_default(uuid) IS 'The default space of an org, made when it is first asked for.';
+
+CREATE OR REPLACE FUNCTION space_is_reached(p_id uuid) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN caller_sees_all() OR p_id = ANY (caller_spaces());
+END $$;
+COMMENT ON FUNCTION space_is_reached(uuid) IS 'Whether the caller''s memberships reach a space; they may name some.';
+
+CREATE OR REPLACE FUNCTION space_create(p jsonb) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _org org := org_named(p ->> 'org');
+    _id uuid;
+BEGIN
+    PERFORM check_fields('space', ARRAY[p], '{org,name}', '{"org": "string", "name": "string", "description": "string|null"}');
+    PERFORM caller_require('space.change', _org.tenant_customer_id, _org.id, 'org', p ->> 'org');
+    PERFORM caller_require_whole(_org);
+    INSERT INTO space (tenant_customer_id, org_id, name, description) VALUES (_org.tenant_customer_id, _org.id, p ->> 'name', p ->> 'description') RETURNING id INTO _id;
+    RETURN _id;
+END $$;
+COMMENT ON FUNCTION space_create(jsonb) IS 'Makes a space: org (id or slug), name, description.';
+
+CREATE OR REPLACE FUNCTION org_named(p_org text) RETURNS org
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _org org;
+BEGIN
+    SELECT * INTO _org FROM org WHERE status = 'active' AND (slug = p_org OR id = uuid_of(p_org)) ORDER BY id = uuid_of(p_org) DESC NULLS LAST LIMIT 1;
+    RETURN _org;
+END $$;
+COMMENT ON FUNCTION org_named(text) IS 'An org by its slug or id, whoever asks; NULL: none.';
+
+CREATE OR REPLACE FUNCTION caller_require_whole(p_org org) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    IF NOT caller_sees_all() AND EXISTS (SELECT FROM space WHERE org_id = p_org.id AND status = 'active' AND id <> ALL (caller_spaces())) THEN
+        PERFORM refuse('PV403', 'the right to do this is held in some spaces only', p_org.slug, 'ask an owner');
+    END IF;
+END $$;
+COMMENT ON FUNCTION caller_require_whole(org) IS 'Refuses those whose membership names spaces: they hold their rights in these, not in the whole org.';
+
+CREATE OR REPLACE FUNCTION space_for(p_id uuid, p_permission text, p_version bigint DEFAULT NULL) RETURNS space
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _space space;
+BEGIN
+    SELECT * INTO _space FROM space WHERE id = p_id AND status = 'active' AND space_is_reached(id);
+    PERFORM caller_require(p_permission, _space.tenant_customer_id, _space.org_id, 'space', p_id::text);
+    SELECT * INTO _space FROM space WHERE id = p_id FOR NO KEY UPDATE;
+    PERFORM check_version('space', _space.version, p_version);
+    RETURN _space;
+END $$;
+COMMENT ON FUNCTION space_for(uuid, text, bigint) IS 'A space in which the caller holds a right, locked.';
+
+CREATE OR REPLACE FUNCTION space_change(p_id uuid, p jsonb, p_version bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _new space;
+BEGIN
+    PERFORM check_fields('space', ARRAY[p], '{}', '{"name": "string", "description": "string|null"}');
+    _new := jsonb_populate_record(space_for(p_id, 'space.change', p_version), p);
+    UPDATE space SET name = _new.name, description = _new.description WHERE id = p_id;
+END $$;
+COMMENT ON FUNCTION space_change(uuid, jsonb, bigint) IS 'Changes a space: name, description.';
+
+CREATE OR REPLACE FUNCTION space_remove(p_id uuid, p_version bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+BEGIN
+    PERFORM space_for(p_id, 'space.change', p_version);
+    IF things_in('space_id', p_id) IS NOT NULL THEN
+        PERFORM refuse('PV409', 'the space still has things', things_in('space_id', p_id), 'end them first');
+    END IF;
+    UPDATE space SET status = 'removed' WHERE id = p_id;
+END $$;
+COMMENT ON FUNCTION space_remove(uuid, bigint) IS 'Removes a space in which nothing is open or exists outside.';
+
+-- Users --------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION user_account(p_user uuid) RETURNS uuid
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (SELECT a.id FROM app_user AS u JOIN tenant_customer AS a ON a.customer_id = u.customer_id WHERE u.id = p_user ORDER BY a.id = ANY (caller_accounts()) DESC, a.id LIMIT 1);
+END $$;
+COMMENT ON FUNCTION user_account(uuid) IS 'The account of the customer that manages a user; NULL: he registered by himself.';
+
+CREATE OR REPLACE FUNCTION user_is_seen(p_user uuid) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN p_user = caller_user() OR caller_sees_all() OR user_account(p_user) = ANY (caller_customers())
+        OR EXISTS (SELECT FROM membership WHERE user_id = p_user AND state <> 'removed' AND (tenant_customer_id = ANY (caller_customers()) OR org_id = ANY (caller_orgs())));
+END $$;
+COMMENT ON FUNCTION user_is_seen(uuid) IS 'Whether the caller sees a user: itself, those of its customer, and members of what it reaches.';
+
+CREATE OR REPLACE FUNCTION user_found(p_user text) RETURNS uuid
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _id uuid;
+BEGIN
+    SELECT id INTO _id FROM app_user WHERE (id = uuid_of(p_user) OR lower(username) = lower(p_user)) AND removed_date IS NULL ORDER BY id = uuid_of(p_user) DESC NULLS LAST LIMIT 1;
+    IF user_is_seen(_id) IS NOT TRUE THEN
+        PERFORM refuse('PV404', 'user not found', left(p_user, 254), 'name a user of your customer or a member of your org; others join with an invite code');
+    END IF;
+    RETURN _id;
+END $$;
+COMMENT ON FUNCTION user_found(text) IS 'A user by id or name, if the caller sees him.';
+
+CREATE OR REPLACE FUNCTION user_for(p_user text, p_permission text, p_version bigint DEFAULT NULL) RETURNS app_user
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _id constant uuid := user_found(p_user);
+    _user app_user;
+BEGIN
+    SELECT * INTO _user FROM app_user WHERE id = _id FOR NO KEY UPDATE;
+    -- Who may change another's address can take over his log-in, so he must hold all rights that the other holds.
+    IF _id IS DISTINCT FROM caller_user() AND caller_platform() IS DISTINCT FROM 'all' AND (
+        user_account(_id) IS NULL OR NOT caller_may(p_permission, user_account(_id)) OR _user.is_platform_admin OR _user.is_staff OR _user.is_support OR _user.is_identity_manager
+        OR EXISTS (SELECT FROM membership AS m JOIN role_permission AS r ON r.role = m.role WHERE m.user_id = _id AND m.state <> 'removed' AND NOT caller_may(r.permission, m.tenant_customer_id, m.org_id))) THEN
+        PERFORM refuse('PV403', 'the right to do this is not held', p_permission, 'a user decides about himself, his customer about those who may no more than who asks');
+    END IF;
+    PERFORM check_version('user', _user.version, p_version);
+    RETURN _user;
+END $$;
+COMMENT ON FUNCTION user_for(text, text, bigint) IS 'A user, by id or name, whom the caller may change, locked: himself, or one of his customer who may no more than he.';
+
+CREATE OR REPLACE FUNCTION user_check_flags(p jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    IF p ?| '{is_platform_admin,is_staff,is_support,is_identity_manager}' AND (caller_platform() IS DISTINCT FROM 'all' OR caller_setting('caller_customer') IS NOT NULL) THEN
+        PERFORM refuse('PV403', 'the right to do this is not held', 'rights over the whole installation', 'ask a platform admin');
+    END IF;
+END $$;
+COMMENT ON FUNCTION user_check_flags(jsonb) IS 'Only those who do all give rights over the whole installation.';
+
+CREATE OR REPLACE FUNCTION user_create(p jsonb) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _account uuid := COALESCE(account_named(p ->> 'customer'), CASE WHEN p ->> 'customer' IS NULL THEN caller_customer() END);
+    _id uuid;
+BEGIN
+    PERFORM check_fields('user', ARRAY[p], '{}', '{"username": "string", "email": "string|null", "name": "string|null", "customer": "string|null",
+        "is_platform_admin": "boolean", "is_staff": "boolean", "is_support": "boolean", "is_identity_manager": "boolean"}');
+    PERFORM user_check_flags(p);
+    IF COALESCE(p ->> 'username', p ->> 'email') IS NULL THEN
+        PERFORM refuse('PV400', 'user: username is missing', left(p::text, 200), 'give a username, or an e-mail address to be it');
+    ELSIF _account IS NOT NULL OR p ->> 'customer' IS NOT NULL OR caller_platform() IS DISTINCT FROM 'all' THEN
+        PERFORM caller_require('user.change', _account, NULL, 'customer', p ->> 'customer');
+    END IF;
+    INSERT INTO app_user (customer_id, username, email, name, verified_date, is_platform_admin, is_staff, is_support, is_identity_manager)
+    SELECT (SELECT customer_id FROM tenant_customer WHERE id = _account), COALESCE(r.username, r.email), r.email, r.name, CASE WHEN caller_platform() = 'all' THEN engine_now() END,
+        COALESCE(r.is_platform_admin, false), COALESCE(r.is_staff, false), COALESCE(r.is_support, false), COALESCE(r.is_identity_manager, false)
+    FROM jsonb_populate_record(NULL::app_user, p) AS r RETURNING id INTO _id;
+    RETURN _id;
+END $$;
+COMMENT ON FUNCTION user_create(jsonb) IS 'Makes a user of a customer: username (else the e-mail address), email, name, customer (else the caller''s); operators also make users of none, and with rights over the whole installation.';
+
+CREATE OR REPLACE FUNCTION user_change(p_id uuid, p jsonb, p_version bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _old app_user;
+    _new app_user;
+BEGIN
+    PERFORM check_fields('user', ARRAY[p], '{}', '{"email": "string|null", "name": "string|null", "status": "string", "is_platform_admin": "boolean", "is_staff": "boolean", "is_support": "boolean", "is_identity_manager": "boolean"}');
+    PERFORM user_check_flags(p);
+    _old := user_for(p_id::text, 'user.change', p_version);
+    _new := jsonb_populate_record(_old, p);
+    UPDATE app_user SET email = _new.email, name = _new.name, status = _new.status, verified_date = CASE WHEN _new.email IS NOT DISTINCT FROM _old.email THEN verified_date END,
+        is_platform_admin = _new.is_platform_admin, is_staff = _new.is_staff, is_support = _new.is_support, is_identity_manager = _new.is_identity_manager WHERE id = p_id;
+END $$;
+COMMENT ON FUNCTION user_change(uuid, jsonb, bigint) IS 'Changes a user: email (to be verified anew), name, status; operators also rights over the whole installation.';
+
+CREATE OR REPLACE FUNCTION user_forget(p_id uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    UPDATE membership SET state = 'removed' WHERE user_id = p_id AND state <> 'removed';
+    UPDATE api_key SET revoked_date = engine_now() WHERE user_id = p_id AND revoked_date IS NULL;
+    UPDATE app_user SET status = 'disabled', removed_date = engine_now(), username = 'removed-' || number || '-' || id, email = NULL, name = NULL,
+        is_platform_admin = false, is_staff = false, is_support = false, is_identity_manager = false WHERE id = p_id;
+END $$;
+COMMENT ON FUNCTION user_forget(uuid) IS 'Ends what a user has and clears personal data.';
+
+CREATE OR REPLACE FUNCTION user_remove(p_id uuid, p_version bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+BEGIN
+    PERFORM user_forget((user_for(p_id::text, 'user.change', p_version)).id);
+END $$;
+COMMENT ON FUNCTION user_remove(uuid, bigint) IS 'Removes a user, with memberships and API keys; the last owner of something stays.';
+
+-- Memberships --------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION membership_for(p_id uuid, p_is_own_enough boolean DEFAULT false, p_version bigint DEFAULT NULL) RETURNS membership
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _membership membership;
+BEGIN
+    SELECT * INTO _membership FROM membership WHERE id = p_id;
+    IF _membership.user_id = caller_user() AND NOT p_is_own_enough AND NOT caller_may('read', _membership.tenant_customer_id, _membership.org_id) THEN
+        PERFORM refuse('PV403', 'the right to do this is not held', 'member.change', 'wait for an owner, or withdraw');
+    ELSIF _membership.user_id IS DISTINCT FROM caller_user() OR NOT p_is_own_enough OR _membership.id IS NULL THEN
+        PERFORM caller_require('member.change', _membership.tenant_customer_id, _membership.org_id, 'membership', p_id::text);
+        PERFORM role_require(_membership.role, _membership.tenant_customer_id, _membership.org_id);
+    END IF;
+    SELECT * INTO _membership FROM membership WHERE id = p_id FOR NO KEY UPDATE;
+    PERFORM check_version('membership', _membership.version, p_version);
+    IF _membership.state = 'removed' THEN
+        PERFORM refuse('PV409', 'the membership has ended', p_id::text, 'make a new one');
+    END IF;
+    RETURN _membership;
+END $$;
+COMMENT ON FUNCTION membership_for(uuid, boolean, bigint) IS 'A membership the caller may change, locked: one in what he manages and that may no more than he, or (if that is enough) his own.';
+
+CREATE OR REPLACE FUNCTION membership_add(p_user uuid, p_account uuid, p_org uuid, p_role text, p_state text, p_expires timestamptz DEFAULT NULL) RETURNS uuid
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _id uuid;
+BEGIN
+    -- One that has lapsed and was not swept yet is not in the way.
+    UPDATE membership SET state = 'removed' WHERE user_id = p_user AND tenant_customer_id = p_account AND org_id IS NOT DISTINCT FROM p_org AND state <> 'removed' AND expires_date <= engine_now();
+    INSERT INTO membership (user_id, tenant_customer_id, org_id, role, state, expires_date) VALUES (p_user, p_account, p_org, p_role, p_state, p_expires) ON CONFLICT DO NOTHING RETURNING id INTO _id;
+    IF _id IS NULL THEN
+        PERFORM refuse('PV409', 'there is a membership already', p_role, 'change that one');
+    END IF;
+    RETURN _id;
+END $$;
+COMMENT ON FUNCTION membership_add(uuid, uuid, uuid, text, text, timestamptz) IS 'Makes a membership, unless there is one.';
+
+CREATE OR REPLACE FUNCTION membership_limit(p_id uuid, p_spaces jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _membership membership;
+    _space text;
+BEGIN
+    SELECT * INTO _membership FROM membership WHERE id = p_id;
+    FOR _space IN SELECT jsonb_array_elements_text(nullif(p_spaces, 'null')) LOOP
+        IF NOT EXISTS (SELECT FROM space WHERE org_id = _membership.org_id AND status = 'active' AND _space IN (id::text, name) AND space_is_reached(id)) THEN
+            PERFORM refuse('PV404', 'space not found', left(_space, 100), 'name spaces of the org');
+        END IF;
+    END LOOP;
+    DELETE FROM membership_space WHERE membership_id = p_id;
+    INSERT INTO membership_space (membership_id, space_id, tenant_customer_id, org_id)
+    SELECT DISTINCT p_id, s.id, s.tenant_customer_id, s.org_id FROM space AS s
+    WHERE s.org_id = _membership.org_id AND s.status = 'active' AND nullif(p_spaces, 'null') ?| ARRAY[s.id::text, s.name];
+END $$;
+COMMENT ON FUNCTION membership_limit(uuid, jsonb) IS 'Limits a membership to spaces, named in an array; an empty one or null: to none.';
+
+CREATE OR REPLACE FUNCTION membership_create(p jsonb) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _org org := org_named(p ->> 'org');
+    _account uuid;
+    _id uuid;
+BEGIN
+    PERFORM check_fields('membership', ARRAY[p], '{user,role}', '{"user": "string", "role": "string", "org": "string|null", "customer": "string|null", "expires_date": "string|null", "spaces": "array|null"}');
+    _account := CASE WHEN p ->> 'org' IS NOT NULL THEN _org.tenant_customer_id WHEN p ->> 'customer' IS NOT NULL THEN account_named(p ->> 'customer') ELSE caller_customer() END;
+    PERFORM caller_require('member.change', _account, _org.id, CASE WHEN p ->> 'org' IS NULL THEN 'customer' ELSE 'org' END, COALESCE(p ->> 'org', p ->> 'customer'));
+    PERFORM role_require(p ->> 'role', _account, _org.id);
+    _id := membership_add(user_found(p ->> 'user'), _account, _org.id, p ->> 'role', 'active', (p ->> 'expires_date')::timestamptz);
+    PERFORM membership_limit(_id, p -> 'spaces');
+    RETURN _id;
+END $$;
+COMMENT ON FUNCTION membership_create(jsonb) IS 'Makes a user a member: user (id or username), role, org (else all of the customer), customer, expires_date, spaces.';
+
+CREATE OR REPLACE FUNCTION membership_change(p_id uuid, p jsonb, p_version bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _new membership;
+BEGIN
+    PERFORM check_fields('membership', ARRAY[p], '{}', '{"role": "string", "expires_date": "string|null", "spaces": "array|null"}');
+    _new := jsonb_populate_record(membership_for(p_id, false, p_version), p);
+    PERFORM role_require(_new.role, _new.tenant_customer_id, _new.org_id);
+    UPDATE membership SET role = _new.role, expires_date = _new.expires_date WHERE id = p_id;
+    IF p ? 'spaces' THEN
+        PERFORM membership_limit(p_id, p -> 'spaces');
+    END IF;
+END $$;
+COMMENT ON FUNCTION membership_change(uuid, jsonb, bigint) IS 'Changes a membership: role, expires_date, spaces.';
+
+CREATE OR REPLACE FUNCTION membership_move(p_membership membership, p_from text, p_to text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    IF p_membership.state <> p_from THEN
+        PERFORM refuse('PV409', format('the membership is %s, not %s', p_membership.state, p_from), p_membership.id::text, 'SELECT * FROM v_membership');
+    END IF;
+    UPDATE membership SET state = p_to WHERE id = p_membership.id;
+END $$;
+COMMENT ON FUNCTION membership_move(membership, text, text) IS 'From one state to another, or refused.';
+
+CREATE OR REPLACE FUNCTION membership_accept(p_id uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+BEGIN
+    PERFORM membership_move(membership_for(p_id), 'requested', 'active');
+END $$;
+COMMENT ON FUNCTION membership_accept(uuid) IS 'Accepts a request.';
+
+CREATE OR REPLACE FUNCTION membership_decline(p_id uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+BEGIN
+    PERFORM membership_move(membership_for(p_id), 'requested', 'removed');
+END $$;
+COMMENT ON FUNCTION membership_decline(uuid) IS 'Declines a request.';
+
+CREATE OR REPLACE FUNCTION membership_deactivate(p_id uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+BEGIN
+    PERFORM membership_move(membership_for(p_id), 'active', 'inactive');
+END $$;
+COMMENT ON FUNCTION membership_deactivate(uuid) IS 'Stops a member, from his next request on.';
+
+CREATE OR REPLACE FUNCTION membership_activate(p_id uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+BEGIN
+    PERFORM membership_move(membership_for(p_id), 'inactive', 'active');
+END $$;
+COMMENT ON FUNCTION membership_activate(uuid) IS 'Lets a member go on who was deactivated.';
+
+CREATE OR REPLACE FUNCTION membership_remove(p_id uuid, p_version bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+BEGIN
+    UPDATE membership SET state = 'removed' WHERE id = (membership_for(p_id, true, p_version)).id;
+END $$;
+COMMENT ON FUNCTION membership_remove(uuid, bigint) IS 'Ends a membership: the member leaves or withdraws his request, or who manages members ends it.';
+
+CREATE OR REPLACE FUNCTION org_joinable() RETURNS TABLE (id uuid, slug text, name text, contact_email text, is_public boolean)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the one thing that everybody may know of what is another's.
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY SELECT o.id, o.slug, o.name, o.contact_email, o.is_public FROM org AS o JOIN tenant_customer AS a ON a.id = o.tenant_customer_id AND a.is_active
+    JOIN customer AS c ON c.id = a.customer_id AND c.status <> 'to_be_removed' WHERE o.is_joinable AND o.status = 'active';
+END $$;
+COMMENT ON FUNCTION org_joinable() IS 'Orgs that accept requests for membership.';
+
+CREATE OR REPLACE FUNCTION org_join(p_slug text) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: asks to be let into what is another's.
+DECLARE
+    _user constant uuid := caller_known();
+    _org org;
+BEGIN
+    SELECT o.* INTO _org FROM org_joinable() AS j JOIN org AS o ON o.id = j.id WHERE j.slug = p_slug;
+    IF _org.id IS NULL THEN
+        PERFORM refuse('PV404', 'org not found', left(p_slug, 100), 'SELECT * FROM v_joinable_org');
+    END IF;
+    RETURN membership_add(_user, _org.tenant_customer_id, _org.id, 'viewer', 'requested');
+END $$;
+COMMENT ON FUNCTION org_join(text) IS 'Requests a membership of an org that accepts requests; returns it.';
+
+-- Invite codes -------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION invite_code_new() RETURNS text
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _code text := '';
+    _byte int;
+BEGIN
+    WHILE length(_code) < 10 LOOP
+        -- The first six bytes of a random UUID are random throughout. 252 is 7 * 36: above it, some letters would come more often.
+        FOR _at IN 0 .. 5 LOOP
+            _byte := get_byte(uuid_send(gen_random_uuid()), _at);
+            _code := _code || CASE WHEN _byte < 252 AND length(_code) < 10 THEN substr('ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789', _byte % 36 + 1, 1) ELSE '' END;
+        END LOOP;
+    END LOOP;
+    RETURN _code;
+END $$;
+COMMENT ON FUNCTION invite_code_new() IS 'Ten letters and digits that nobody can guess.';
+
+CREATE OR REPLACE FUNCTION invite_code_for(p_id uuid, p_version bigint DEFAULT NULL) RETURNS invite_code
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _code invite_code;
+BEGIN
+    SELECT * INTO _code FROM invite_code WHERE id = p_id AND revoked_date IS NULL;
+    PERFORM caller_require('invite.change', _code.tenant_customer_id, _code.org_id, 'invite code', p_id::text);
+    PERFORM role_require(_code.role, _code.tenant_customer_id, _code.org_id);
+    SELECT * INTO _code FROM invite_code WHERE id = p_id FOR NO KEY UPDATE;
+    PERFORM check_version('invite code', _code.version, p_version);
+    RETURN _code;
+END $$;
+COMMENT ON FUNCTION invite_code_for(uuid, bigint) IS 'An invite code the caller may change, locked.';
+
+CREATE OR REPLACE FUNCTION invite_code_create(p jsonb) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _org org := org_named(p ->> 'org');
+    _id uuid;
+BEGIN
+    PERFORM check_fields('invite code', ARRAY[p], '{org}', '{"org": "string", "role": "string", "expires_date": "string|null", "uses_left": "number|null"}');
+    PERFORM caller_require('invite.change', _org.tenant_customer_id, _org.id, 'org', p ->> 'org');
+    PERFORM role_require(COALESCE(p ->> 'role', 'viewer'), _org.tenant_customer_id, _org.id);
+    INSERT INTO invite_code (tenant_customer_id, org_id, code, role, expires_date, uses_left)
+    VALUES (_org.tenant_customer_id, _org.id, invite_code_new(), COALESCE(p ->> 'role', 'viewer'), (p ->> 'expires_date')::timestamptz, (p ->> 'uses_left')::int) RETURNING id INTO _id;
+    RETURN _id;
+END $$;
+COMMENT ON FUNCTION invite_code_create(jsonb) IS 'Makes an invite code: org (id or slug), role, expires_date, uses_left.';
+
+CREATE OR REPLACE FUNCTION invite_code_change(p_id uuid, p jsonb, p_version bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _new invite_code;
+BEGIN
+    PERFORM check_fields('invite code', ARRAY[p], '{}', '{"role": "string", "expires_date": "string|null", "uses_left": "number|null"}');
+    _new := jsonb_populate_record(invite_code_for(p_id, p_version), p);
+    PERFORM role_require(_new.role, _new.tenant_customer_id, _new.org_id);
+    UPDATE invite_code SET role = _new.role, expires_date = _new.expires_date, uses_left = _new.uses_left WHERE id = p_id;
+END $$;
+COMMENT ON FUNCTION invite_code_change(uuid, jsonb, bigint) IS 'Changes an invite code: role, expires_date, uses_left.';
+
+CREATE OR REPLACE FUNCTION invite_code_rotate(p_id uuid) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _code constant text := invite_code_new();
+BEGIN
+    UPDATE invite_code SET code = _code WHERE id = (invite_code_for(p_id)).id;
+    RETURN _code;
+END $$;
+COMMENT ON FUNCTION invite_code_rotate(uuid) IS 'Gives an invite code another code; the old one is worth nothing any more.';
+
+CREATE OR REPLACE FUNCTION invite_code_remove(p_id uuid, p_version bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+BEGIN
+    UPDATE invite_code SET revoked_date = engine_now() WHERE id = (invite_code_for(p_id, p_version)).id;
+END $$;
+COMMENT ON FUNCTION invite_code_remove(uuid, bigint) IS 'Revokes an invite code.';
+
+CREATE OR REPLACE FUNCTION invite_code_use(p_code text) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: who has the code is let into what is another's.
+DECLARE
+    _user constant uuid := caller_known();
+    _code invite_code;
+    _id uuid;
+BEGIN
+    -- Two who use the last at once meet at the row; the second finds none left.
+    UPDATE invite_code AS i SET uses_left = i.uses_left - 1
+    FROM org AS o JOIN tenant_customer AS a ON a.id = o.tenant_customer_id AND a.is_active JOIN customer AS c ON c.id = a.customer_id AND c.status IN ('free', 'paid')
+    WHERE i.code = upper(p_code) AND i.revoked_date IS NULL AND (i.expires_date IS NULL OR i.expires_date > engine_now()) AND (i.uses_left IS NULL OR i.uses_left > 0)
+        AND o.id = i.org_id AND o.status = 'active' RETURNING i.* INTO _code;
+    IF _code.id IS NULL THEN
+        PERFORM refuse('PV404', 'the invite code is not valid', left(p_code, 40), 'ask who gave it to you for another');
+    END IF;
+    UPDATE membership SET state = 'active', role = _code.role WHERE user_id = _user AND org_id = _code.org_id AND state = 'requested' RETURNING id INTO _id;
+    RETURN COALESCE(_id, membership_add(_user, _code.tenant_customer_id, _code.org_id, _code.role, 'active'));
+END $$;
+COMMENT ON FUNCTION invite_code_use(text) IS 'Makes the caller a member of the org the code is for; returns the membership.';
+
+-- In the course of time ----------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION sweep_tenancy() RETURNS int
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _customer uuid;
+    _count int;
+BEGIN
+    UPDATE membership SET state = 'removed' WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM membership WHERE state <> 'removed' AND expires_date <= engine_now() FOR NO KEY UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS _count = ROW_COUNT;
+    UPDATE api_key SET revoked_date = engine_now() WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM api_key WHERE revoked_date IS NULL AND expires_date <= engine_now() FOR NO KEY UPDATE SKIP LOCKED));
+    -- One at a time; a customer who still has things waits for a person (v_attention).
+    SELECT c.id INTO _customer FROM customer AS c WHERE c.removal_date <= engine_now() AND c.removed_date IS NULL
+        AND NOT EXISTS (SELECT FROM tenant_customer AS a WHERE a.customer_id = c.id AND things_in('tenant_customer_id', a.id) IS NOT NULL)
+    ORDER BY c.removal_date LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
+    PERFORM customer_forget(_customer) WHERE _customer IS NOT NULL;
+    RETURN _count;
+EXCEPTION WHEN lock_not_available THEN
+    -- Somebody is at one of these rows; the next sweep comes soon.
+    RETURN 0;
+END $$;
+COMMENT ON FUNCTION sweep_tenancy() IS 'Ends memberships and API keys that have lapsed, and removes customers whose time has come; returns how many memberships lapsed.';
