@@ -23,6 +23,7 @@ from .sql_fixtures import (
     person,
     refused,
 )
+from .tenancy_fixtures import ROLES, asking, at_once, do, join, member, membership_of, new_user
 
 shop = sql_fixtures.shop
 open_shop = sql_fixtures.open_shop
@@ -546,3 +547,650 @@ def test_a_login_has_time_outs_unless_it_has_its_own(shop: Shop) -> None:
     rest = {"statement_timeout=30s", "idle_in_transaction_session_timeout=30s"}
     assert set(shop.values(settings, own)) == rest | {"lock_timeout=5s"}
     assert set(shop.values(settings, integration_login(shop))) == rest | {"lock_timeout=2s"}
+
+
+# Names ----------------------------------------------------------------------------------------------------------------
+
+
+def made(shop: Shop, name: str) -> str:
+    """The cid of a new customer."""
+    account = shop.customer(name)
+    cid: str = shop.value("SELECT cid FROM v_customer WHERE tenant_customer_id = %s", account)
+    return cid
+
+
+def test_a_cid_is_made_from_the_name(shop: Shop) -> None:
+    names = ["Acme Corp", "Acme Labs", "Acmebiz", "Acme Corp", "Ácme", "X", "X", "東京", "42"]
+    expected = ["acm", "acme", "acmeb", "acmec", "acme1", "x", "x1", "cus", "cust"]
+    assert [made(shop, name) for name in names] == expected
+    with refused(shop.connection, "PV422", "never changes"):
+        shop.connection.execute("UPDATE customer SET cid = 'other' WHERE cid = 'acm'")
+
+
+def test_twenty_customers_of_like_names_at_once_get_twenty_cids(open_shop: Shop, connect_as: ConnectAs) -> None:
+    def sign_up(session: psycopg.Connection, number: int) -> Any:
+        return do(open_shop.on(session), "customer_create", {"name": f"Acme {number}", "email": f"a{number}@acme.test"})
+
+    ids = at_once(connect_as, 20, sign_up)
+    cids = open_shop.values("SELECT cid FROM customer WHERE id = ANY (%s) ORDER BY length(cid), cid", ids)
+    assert len(set(cids)) == 20
+    assert cids[:2] == ["acm", "acme"]
+
+
+def test_an_org_is_not_named_like_another_customer(shop: Shop) -> None:
+    cid = made(shop, "Zebra Ltd")
+    with refused(shop.connection, "PV409", cid):
+        shop.insert("org", tenant_customer_id=shop.account, slug=cid)
+    shop.insert("org", tenant_customer_id=shop.account, slug="quagga")
+    assert made(shop, "Quagga Ltd") == "qua"
+    shop.insert("org", tenant_customer_id=shop.account, slug="yak")
+    assert made(shop, "Yaks") == "yaks"
+
+
+def test_slugs_follow_the_kind_of_org(shop: Shop) -> None:
+    cid = shop.value("SELECT cid FROM v_customer WHERE tenant_customer_id = %s", shop.account)
+    user = member(shop)
+    with asking(shop, user, shop.account):
+        slugs = {
+            kind: shop.value(
+                "SELECT slug FROM v_org WHERE id = %s", do(shop, "org_create", {"name": "My Team", "kind": kind})
+            )
+            for kind in ("organization", "project", "hosting")
+        }
+        assert slugs == {"organization": "my-team", "project": f"my-team-{cid}", "hosting": f"my-team2-{cid}"}
+        do(shop, "org_create", {"name": "My Team", "kind": "project"})
+        for taken in ({"name": "My Team"}, {"name": "my team", "kind": "hosting"}):
+            with pytest.raises(psycopg.errors.UniqueViolation), shop.connection.transaction():
+                do(shop, "org_create", taken)
+
+
+# Default org and space ------------------------------------------------------------------------------------------------
+
+
+def test_fifty_first_reads_of_a_default_org_make_one(open_shop: Shop, connect_as: ConnectAs) -> None:
+    found = at_once(connect_as, 50, lambda session, _: do(open_shop.on(session), "org_default", open_shop.account))
+    assert len(set(found)) == 1
+    org = open_shop.row("SELECT slug, name, kind FROM v_org WHERE id = %s", found[0])
+    cid = open_shop.value("SELECT cid FROM v_customer WHERE tenant_customer_id = %s", open_shop.account)
+    assert org == {"slug": cid, "name": "default", "kind": "hosting"}
+    spaces = at_once(connect_as, 20, lambda session, _: do(open_shop.on(session), "space_default", found[0]))
+    assert len(set(spaces)) == 1
+    assert open_shop.count("org") == open_shop.count("space") == 1
+
+
+def test_an_unknown_customer_is_not_found_and_gets_no_default_org(shop: Shop) -> None:
+    stranger = new_user(shop)
+    for user, account in ((stranger, shop.account), (member(shop), uuid.uuid4())):
+        with asking(shop, user), refused(shop.connection, "PV404", "account not found"):
+            do(shop, "org_default", account)
+    assert shop.value("SELECT count(*) FROM org WHERE tenant_customer_id = %s", shop.account) == 0
+
+
+# Roles ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_may_what_the_table_says_in_its_org_and_nothing_elsewhere(shop: Shop, role: str) -> None:
+    mine, other = shop.org(), shop.org()
+    user = member(shop, role, mine)
+    for permission, has in shop.pairs(
+        "SELECT name, EXISTS (SELECT FROM role_permission WHERE role = %s AND permission = name) FROM permission", role
+    ).items():
+        with asking(shop, user):
+            assert do(shop, "caller_may", permission, shop.account, mine) is has, permission
+            assert do(shop, "caller_may", permission, shop.account, other) is False
+            assert do(shop, "caller_may", permission, shop.account) is False
+
+
+def test_a_role_in_the_customer_reaches_all_its_orgs_and_a_limit_narrows_it(shop: Shop) -> None:
+    orgs = [shop.org(), shop.org()]
+    user = member(shop, "manager")
+    with asking(shop, user):
+        assert all(do(shop, "caller_may", "order.create", shop.account, org) for org in (*orgs, None))
+        assert set(shop.values("SELECT id FROM v_org")) == set(orgs)
+    with asking(shop, user, shop.account, orgs[0]):
+        assert [do(shop, "caller_may", "read", shop.account, org) for org in (*orgs, None)] == [True, False, False]
+        assert shop.values("SELECT id FROM v_org") == [orgs[0]]
+
+
+@pytest.mark.parametrize(("flag", "may"), [("is_staff", True), ("is_platform_admin", True), ("is_support", False)])
+def test_the_platforms_people_see_all_and_support_changes_nothing(shop: Shop, flag: str, may: bool) -> None:
+    org = shop.org()
+    user = new_user(shop, **{flag: True})
+    with asking(shop, user):
+        assert org in shop.values("SELECT id FROM v_org")
+        assert do(shop, "caller_may", "read", shop.account, org) is True
+        assert do(shop, "caller_may", "org.change", shop.account, org) is may
+    shop.connection.execute("UPDATE app_user SET status = 'disabled' WHERE id = %s", [user])
+    with asking(shop, user):
+        assert shop.values("SELECT id FROM v_org") == []
+
+
+def test_orders_take_the_right_to_order(shop: Shop) -> None:
+    org = shop.org()
+    with asking(shop, member(shop, "viewer", org), shop.account, org), refused(shop.connection, "PV403"):
+        shop.order(contact_item(), org_id=str(org))
+    with asking(shop, member(shop, "developer", org), shop.account, org):
+        order = shop.order(contact_item(), org_id=str(org))
+    with asking(shop, member(shop, "viewer", org), shop.account, org):
+        assert shop.document(order)["status"] == "processing"
+        with refused(shop.connection, "PV403", "order.cancel"):
+            do(shop, "order_cancel", order)
+    shop.connection.execute(
+        "UPDATE customer SET status = 'suspended' FROM tenant_customer AS a WHERE a.id = %s", [shop.account]
+    )
+    with asking(shop, member(shop), shop.account):
+        with refused(shop.connection, "PV403", "order.create"):
+            shop.order(contact_item("new"))
+        assert shop.document(order)["status"] == "processing"
+
+
+def test_nobody_gives_takes_or_changes_more_than_he_has(shop: Shop) -> None:
+    org = shop.org()
+    owner, other = member(shop, "owner", org), member(shop, "owner", org)
+    first, second = (membership_of(shop, user, org) for user in (owner, other))
+    viewer = membership_of(shop, member(shop, "viewer", org), org)
+    with asking(shop, member(shop, "manager", org)):
+        do(shop, "membership_change", viewer, {"role": "manager"})
+        for act, arguments in (
+            ("membership_change", (viewer, {"role": "owner"})),
+            ("membership_remove", (first,)),
+            ("membership_deactivate", (second,)),
+            ("invite_code_create", ({"org": str(org), "role": "owner"},)),
+        ):
+            with refused(shop.connection, "PV403", "owner"):
+                do(shop, act, *arguments)  # type: ignore[arg-type]
+
+
+def test_what_is_anothers_is_not_found_and_what_is_not_there_reads_the_same(shop: Shop) -> None:
+    theirs = shop.org(shop.customer("Neighbour Ltd"))
+    user = member(shop)
+    told = []
+    for org in (theirs, uuid.uuid4()):
+        with asking(shop, user), pytest.raises(psycopg.Error) as caught, shop.connection.transaction():
+            do(shop, "org_change", org, {"name": "ours"})
+        shop.connection.execute("RESET SESSION AUTHORIZATION")
+        diagnosis = caught.value.diag
+        told.append((caught.value.sqlstate, str(diagnosis.message_primary), diagnosis.message_hint))
+        assert diagnosis.message_detail == str(org)
+    assert told[0] == told[1]
+    assert told[0][0] == "PV404"
+
+
+def test_a_change_of_an_old_version_is_refused(shop: Shop) -> None:
+    org = shop.org()
+    with asking(shop, member(shop)):
+        do(shop, "org_change", org, {"name": "new"}, 1)
+        with refused(shop.connection, "PV412", "version 1 was given, it is 2"):
+            do(shop, "org_change", org, {"name": "newer"}, 1)
+        assert shop.row("SELECT name, version FROM v_org WHERE id = %s", org) == {"name": "new", "version": 2}
+        with refused(shop.connection, "PV400", "no field status"):
+            do(shop, "org_change", org, {"status": "removed"})
+
+
+# For which account ----------------------------------------------------------------------------------------------------
+
+
+def scope(shop: Shop, user: UUID, *names: Any) -> tuple[UUID | None, UUID | None]:
+    row = shop.row("SELECT * FROM caller_scope(%s, %s, %s, %s, %s)", user, *names, *[None] * (4 - len(names)))
+    return row["tenant_customer_id"], row["org_id"]
+
+
+def test_a_request_acts_for_the_only_account_or_org_there_is_or_for_the_one_it_names(shop: Shop) -> None:
+    mine, other = shop.org(), shop.org()
+    neighbour = shop.customer("Neighbour Ltd")
+    slug = shop.value("SELECT slug FROM org WHERE id = %s", mine)
+    cid = shop.value("SELECT cid FROM v_customer WHERE tenant_customer_id = %s", shop.account)
+    whole, part = member(shop), member(shop, "viewer", mine)
+    assert scope(shop, new_user(shop)) == (None, None)
+    assert (
+        scope(shop, whole) == scope(shop, whole, cid) == scope(shop, whole, str(shop.account)) == (shop.account, None)
+    )
+    assert scope(shop, part) == scope(shop, part, cid) == scope(shop, whole, None, slug) == (shop.account, mine)
+    assert scope(shop, whole, None, None, shop.account, mine) == (shop.account, mine)
+    join(shop, part, "viewer", other)
+    assert scope(shop, part) == scope(shop, part, cid) == (None, None)
+    join(shop, whole, "viewer", account=neighbour)
+    assert scope(shop, whole) == (None, None)
+    staff = new_user(shop, is_staff=True)
+    assert scope(shop, staff) == (None, None)
+    assert scope(shop, staff, cid, slug) == (shop.account, mine)
+    for user, names in ((part, (str(neighbour),)), (whole, (cid, "nowhere")), (whole, (None, slug, neighbour))):
+        with refused(shop.connection, "PV404", "not found"):
+            scope(shop, user, *names)
+
+
+# Members --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "UPDATE membership SET state = 'inactive' WHERE user_id = %s",
+        "UPDATE membership SET state = 'removed' WHERE user_id = %s",
+        "UPDATE membership SET expires_date = engine_now() WHERE user_id = %s",
+        "UPDATE app_user SET status = 'disabled' WHERE id = %s",
+        "UPDATE tenant_customer AS a SET is_active = false FROM membership AS m"
+        " WHERE a.id = m.tenant_customer_id AND m.user_id = %s",
+        "SELECT customer_remove(a.customer_id) FROM membership AS m JOIN tenant_customer AS a"
+        " ON a.id = m.tenant_customer_id WHERE m.user_id = %s",
+        "UPDATE org SET status = 'removed' WHERE id = (SELECT org_id FROM membership WHERE user_id = %s)",
+    ],
+)
+def test_who_is_a_member_no_more_has_lost_everything_at_the_next_request(shop: Shop, end: LiteralString) -> None:
+    org = shop.org()
+    user = member(shop, "developer", org)
+    order = shop.order(contact_item(), org_id=str(org))
+    with asking(shop, user, shop.account, org):
+        assert shop.values("SELECT id FROM v_order") == [order]
+    shop.connection.execute(end, [user])
+    for account in (shop.account, None):
+        with asking(shop, user, account, org if account else None):
+            for view in TENANT_VIEWS:
+                assert shop.values("SELECT id FROM " + view) == [], view
+            assert shop.values("SELECT id FROM v_org") == shop.values("SELECT id FROM v_customer") == []
+            assert shop.value("SELECT order_document(%s)", order) is None
+            with refused(shop.connection, "PV404"):
+                do(shop, "order_cancel", order)
+            with refused(shop.connection, "PV404"):
+                shop.order(contact_item("new"), org_id=str(org))
+
+
+def test_a_stranger_requests_a_membership_and_an_owner_decides(shop: Shop) -> None:
+    org = shop.org()
+    slug = shop.value("SELECT slug FROM org WHERE id = %s", org)
+    owner, user = member(shop, "owner", org), new_user(shop)
+    with asking(shop, user), refused(shop.connection, "PV404", slug):
+        do(shop, "org_join", slug)
+    with asking(shop, owner):
+        do(shop, "org_change", org, {"is_joinable": True})
+    with asking(shop, user):
+        assert shop.values("SELECT slug FROM v_joinable_org WHERE id = %s", org) == [slug]
+        request = do(shop, "org_join", slug)
+        assert shop.row("SELECT role, state FROM v_membership") == {"role": "viewer", "state": "requested"}
+        assert shop.values("SELECT id FROM v_org") == []
+        with refused(shop.connection, "PV403"):
+            do(shop, "membership_accept", request)
+        with refused(shop.connection, "PV409", "already"):
+            do(shop, "org_join", slug)
+    with asking(shop, owner):
+        do(shop, "membership_accept", request)
+        with refused(shop.connection, "PV409", "not requested"):
+            do(shop, "membership_decline", request)
+    with asking(shop, user):
+        assert shop.values("SELECT id FROM v_org") == [org]
+        do(shop, "membership_remove", request)
+        assert shop.values("SELECT id FROM v_org") == []
+    assert shop.value("SELECT state FROM membership WHERE id = %s", request) == "removed"
+
+
+def test_only_who_has_verified_his_address_joins(shop: Shop) -> None:
+    org = shop.org()
+    shop.connection.execute("UPDATE org SET is_joinable = true WHERE id = %s", [org])
+    with asking(shop, new_user(shop, verified_date=None)), refused(shop.connection, "PV403", "not verified"):
+        do(shop, "org_join", shop.value("SELECT slug FROM v_joinable_org"))
+
+
+def test_only_users_who_are_seen_are_made_members(shop: Shop) -> None:
+    org = shop.org()
+    customer = shop.value("SELECT customer_id FROM tenant_customer WHERE id = %s", shop.account)
+    stranger, colleague = new_user(shop), new_user(shop, customer=customer)
+    with asking(shop, member(shop)):
+        for user in (stranger, uuid.uuid4()):
+            with refused(shop.connection, "PV404", str(user)):
+                do(shop, "membership_create", {"user": str(user), "role": "viewer", "org": str(org)})
+        do(shop, "membership_create", {"user": str(colleague), "role": "viewer", "org": str(org)})
+    with asking(shop, colleague):
+        assert shop.values("SELECT id FROM v_org") == [org]
+
+
+def test_the_last_owner_neither_leaves_nor_is_demoted(shop: Shop) -> None:
+    org = shop.org()
+    owner = member(shop, "owner", org)
+    own = membership_of(shop, owner, org)
+    member(shop, "owner", org, is_technical=True)
+    with asking(shop, owner):
+        for act, arguments in (
+            ("membership_remove", (own,)),
+            ("membership_deactivate", (own,)),
+            ("membership_change", (own, {"role": "viewer"})),
+            ("user_remove", (owner,)),
+        ):
+            with refused(shop.connection, "PV409", "the last owner stays"):
+                do(shop, act, *arguments)  # type: ignore[arg-type]
+    member(shop, "owner", org)
+    with asking(shop, owner):
+        do(shop, "membership_remove", own)
+
+
+def test_of_two_owners_who_leave_at_once_one_stays(open_shop: Shop, connect_as: ConnectAs) -> None:
+    org = open_shop.org()
+    owners = [membership_of(open_shop, member(open_shop, "owner", org), org) for _ in range(2)]
+
+    def leave(session: psycopg.Connection, number: int) -> Any:
+        return do(open_shop.on(session), "membership_remove", owners[number])
+
+    assert sorted(map(str, at_once(connect_as, 2, leave))) == ["", "PV409"]
+    assert open_shop.value("SELECT count(*) FROM membership WHERE org_id = %s AND state = 'active'", org) == 1
+
+
+def test_a_project_needs_no_owner_and_knows_several_roles_of_a_user(shop: Shop) -> None:
+    project = shop.insert("org", tenant_customer_id=shop.account, name="study", kind="project")
+    user = member(shop, "owner", project)
+    join(shop, user, "viewer", project)
+    with asking(shop, user):
+        do(shop, "membership_remove", shop.value("SELECT id FROM v_membership WHERE role = 'owner'"))
+    org = shop.org()
+    join(shop, user, "viewer", org)
+    with pytest.raises(psycopg.errors.UniqueViolation), shop.connection.transaction():
+        join(shop, user, "owner", org)
+
+
+def test_a_membership_lapses_at_its_instant_and_the_sweeper_says_so(shop: Shop) -> None:
+    org = shop.org()
+    user = member(shop, "developer", org)
+    shop.connection.execute(
+        "UPDATE membership SET expires_date = engine_now() + interval '1 hour' WHERE user_id = %s", [user]
+    )
+    shop.pass_time("59 minutes")
+    with asking(shop, user):
+        assert shop.values("SELECT id FROM v_org") == [org]
+    shop.pass_time("1 minute")
+    with asking(shop, user):
+        assert shop.values("SELECT id FROM v_org") == []
+        assert shop.row("SELECT state, is_live FROM v_membership") == {"state": "active", "is_live": False}
+    assert shop.sweep()["memberships_lapsed"] == 1
+    entry = "SELECT changed -> 'state' FROM v_audit WHERE row_id = %s AND operation = 'change' ORDER BY id DESC LIMIT 1"
+    assert shop.value(entry, membership_of(shop, user, org)) == ["active", "removed"]
+    join(shop, user, "viewer", org)
+
+
+def test_a_membership_that_names_spaces_reaches_these(shop: Shop) -> None:
+    org = shop.org()
+    spaces = [shop.insert("space", tenant_customer_id=shop.account, org_id=org, name=name) for name in ("blue", "red")]
+    user = member(shop, "manager", org)
+    owner, limited = member(shop), membership_of(shop, user, org)
+    with asking(shop, user):
+        assert set(shop.values("SELECT id FROM v_space")) == set(spaces)
+    with asking(shop, owner):
+        do(shop, "membership_change", limited, {"spaces": ["blue"]})
+    with asking(shop, user):
+        assert shop.values("SELECT id FROM v_space") == [spaces[0]]
+        do(shop, "space_change", spaces[0], {"description": "ours"})
+        with refused(shop.connection, "PV404", "space not found"):
+            do(shop, "space_change", spaces[1], {"description": "ours"})
+        with refused(shop.connection, "PV403", "some spaces only"):
+            do(shop, "space_create", {"org": str(org), "name": "green"})
+
+
+# Invite codes ---------------------------------------------------------------------------------------------------------
+
+
+def code_of(shop: Shop, org: UUID, **values: Any) -> str:
+    id = do(shop, "invite_code_create", {"org": str(org)} | values)
+    code: str = shop.value("SELECT code FROM v_invite_code WHERE id = %s", id)
+    return code
+
+
+def test_who_has_an_invite_code_becomes_a_member(shop: Shop) -> None:
+    org = shop.org()
+    owner, user = member(shop, "owner", org), new_user(shop)
+    with asking(shop, owner):
+        code = code_of(shop, org, role="developer", uses_left=1)
+    assert len(code) == 10
+    with asking(shop, user):
+        assert shop.values("SELECT code FROM v_invite_code") == []
+        do(shop, "invite_code_use", code.lower())
+        own = shop.row("SELECT role, state FROM v_membership WHERE user_id = %s", user)
+        assert own == {"role": "developer", "state": "active"}
+        assert shop.values("SELECT code FROM v_invite_code") == []
+    with asking(shop, new_user(shop)), refused(shop.connection, "PV404", "not valid"):
+        do(shop, "invite_code_use", code)
+
+
+@pytest.mark.parametrize("end", ["invite_code_rotate", "invite_code_remove", "clock_advance", "customer_remove"])
+def test_a_code_that_is_over_is_worth_nothing(shop: Shop, end: str) -> None:
+    org = shop.org()
+    with asking(shop, member(shop)):
+        code = code_of(shop, org, expires_date=str(shop.value("SELECT engine_now() + interval '1 hour'")))
+    if end == "clock_advance":
+        shop.pass_time("1 hour")
+    elif end == "customer_remove":
+        do(shop, end, shop.value("SELECT customer_id FROM tenant_customer WHERE id = %s", shop.account))
+    else:
+        do(shop, end, shop.value("SELECT id FROM invite_code WHERE code = %s", code))  # type: ignore[arg-type]
+    for given in (code, "AAAAAAAAAA"):
+        with asking(shop, new_user(shop)), refused(shop.connection, "PV404", "the invite code is not valid"):
+            do(shop, "invite_code_use", given)
+
+
+def test_two_who_use_the_last_of_a_code_at_once_are_one_member(open_shop: Shop, connect_as: ConnectAs) -> None:
+    org = open_shop.org()
+    code = open_shop.value("SELECT invite_code_new()")
+    open_shop.insert("invite_code", tenant_customer_id=open_shop.account, org_id=org, code=code, uses_left=1)
+    users = [new_user(open_shop) for _ in range(2)]
+
+    def use(session: psycopg.Connection, number: int) -> Any:
+        with session.transaction(), asking(open_shop.on(session), users[number]):
+            return do(open_shop.on(session), "invite_code_use", code)
+
+    outcomes = at_once(connect_as, 2, use)
+    assert outcomes.count("PV404") == 1
+    assert open_shop.values("SELECT id FROM membership WHERE org_id = %s", org) == [
+        outcome for outcome in outcomes if outcome != "PV404"
+    ]
+
+
+def test_codes_use_all_letters_and_digits_alike(shop: Shop) -> None:
+    text = "".join(shop.values("SELECT invite_code_new() FROM generate_series(1, 1000)"))
+    assert len(text) == 10_000
+    counts = [text.count(letter) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"]
+    assert sum(counts) == 10_000
+    assert min(counts) > 180
+    assert max(counts) < 380
+
+
+# Quota ----------------------------------------------------------------------------------------------------------------
+
+
+def test_of_two_who_want_the_last_slot_one_gets_it(open_shop: Shop, connect_as: ConnectAs) -> None:
+    open_shop.connection.execute("INSERT INTO quota_plan VALUES ('three', 'three orgs')")
+    open_shop.connection.execute("INSERT INTO quota_plan_limit VALUES ('three', 'org', 3)")
+    do(open_shop, "quota_change", "customer", open_shop.account, "three")
+    open_shop.org()
+    outcomes = at_once(connect_as, 6, lambda session, _: open_shop.on(session).org())
+    assert outcomes.count("PV409") == 4
+    used = open_shop.row("SELECT used, maximum FROM v_quota WHERE scope_id = %s", open_shop.account)
+    assert used == {"used": 3, "maximum": 3}
+    do(open_shop, "org_remove", next(id for id in outcomes if id != "PV409"))
+    open_shop.org()
+
+
+def test_a_quota_is_changed_by_those_above(shop: Shop) -> None:
+    org = shop.org()
+    space = shop.insert("space", tenant_customer_id=shop.account, org_id=org, name="blue")
+    levels = (("customer", shop.account), ("org", org), ("space", space))
+    for user, may in ((new_user(shop, is_staff=True), 3), (member(shop), 2), (member(shop, "owner", org), 1)):
+        for level, (scope, id) in enumerate(levels):
+            with asking(shop, user):
+                if level >= 3 - may:
+                    do(shop, "quota_change", scope, id, "small")
+                else:
+                    with refused(shop.connection, "PV403"):
+                        do(shop, "quota_change", scope, id, "small")
+
+
+# Users and keys -------------------------------------------------------------------------------------------------------
+
+
+def test_a_user_without_a_customer_makes_one_with_its_first_org(shop: Shop) -> None:
+    user = new_user(shop)
+    with asking(shop, user):
+        org = do(shop, "org_create", {"name": "Fresh Ideas"})
+        row = shop.row("SELECT tenant_customer_id, slug FROM v_org WHERE id = %s", org)
+        assert row["slug"] == "fresh-ideas"
+        assert shop.value("SELECT cid FROM v_customer") == "fre"
+        assert shop.value("SELECT array_agg(role) FROM v_membership WHERE user_id = %s", user) == ["owner", "owner"]
+        do(shop, "org_create", {"name": "Second Idea"})
+        assert shop.value("SELECT count(*) FROM v_customer") == 1
+
+
+def test_a_user_is_managed_by_his_customer_but_not_by_those_who_may_less(shop: Shop) -> None:
+    customer = shop.value("SELECT customer_id FROM tenant_customer WHERE id = %s", shop.account)
+    owner = member(shop, customer=customer)
+    with asking(shop, owner, shop.account):
+        user = do(shop, "user_create", {"email": "new@example.net", "name": "New"})
+        assert shop.value("SELECT username FROM v_user WHERE id = %s", user) == "new@example.net"
+        do(shop, "user_change", user, {"email": "newer@example.net", "status": "disabled"}, 1)
+        for flag in ("is_staff", "is_platform_admin", "is_support", "is_identity_manager"):
+            with refused(shop.connection, "PV403"):
+                do(shop, "user_change", user, {flag: True})
+            with refused(shop.connection, "PV403"):
+                do(shop, "user_create", {"username": "root", flag: True})
+    with asking(shop, member(shop, "manager", customer=customer), shop.account), refused(shop.connection, "PV403"):
+        do(shop, "user_change", owner, {"email": "mine@example.net"})
+    with asking(shop, member(shop, account=shop.customer("Neighbour Ltd"))), refused(shop.connection, "PV404"):
+        do(shop, "user_change", user, {"name": "Ours"})
+    with asking(shop, owner, shop.account):
+        do(shop, "user_remove", user)
+        assert shop.values("SELECT id FROM v_user WHERE id = %s", user) == []
+    left = shop.row("SELECT email, name, status, username LIKE 'removed-%%' AS gone FROM app_user WHERE id = %s", user)
+    assert left == {"email": None, "name": None, "status": "disabled", "gone": True}
+    assert "newer@example.net" not in str(shop.values("SELECT changed FROM v_audit WHERE row_id = %s", user))
+
+
+def test_two_keys_of_a_name_are_valid_so_that_one_can_be_rotated(shop: Shop) -> None:
+    user = member(shop)
+    with asking(shop, user, shop.account):
+        first = shop.row("SELECT * FROM api_key_issue(%s)", Jsonb({"name": "web"}))
+        assert shop.value("SELECT tenant_customer_id FROM v_api_key") == shop.account
+        second = shop.row("SELECT * FROM api_key_rotate(%s)", first["id"])
+        with refused(shop.connection, "PV409", "two keys"):
+            shop.value("SELECT api_key_rotate(%s)", second["id"])
+    valid = [first["key"], second["key"]]
+    assert [bool(shop.rows(CALLER, key)) for key in valid] == [True, True]
+    shop.pass_time("24 hours")
+    assert [bool(shop.rows(CALLER, key)) for key in valid] == [False, True]
+    with asking(shop, user, shop.account):
+        do(shop, "api_key_remove", second["id"])
+    assert shop.rows(CALLER, second["key"]) == []
+
+
+def test_a_key_that_is_limited_makes_none_that_is_not(shop: Shop) -> None:
+    org, other, neighbour = shop.org(), shop.org(), shop.customer("Neighbour Ltd")
+    user = member(shop)
+    join(shop, user, account=neighbour)
+    issue = "SELECT * FROM api_key_issue(%s)"
+    with asking(shop, user, shop.account, org):
+        for options in ({"account": str(neighbour)}, {"org": str(other)}):
+            with refused(shop.connection, "PV404"):
+                shop.row(issue, Jsonb({"name": "more"} | options))
+        key = shop.row(issue, Jsonb({"name": "less"}))["key"]
+    assert shop.row(CALLER, key) == {"tenant_customer_id": shop.account, "org_id": org, "name": "less"}
+    with asking(shop, user):
+        key = shop.row(issue, Jsonb({"name": "all"}))["key"]
+    assert shop.row(CALLER, key)["tenant_customer_id"] is None
+
+
+def test_keys_of_others_are_seen_and_revoked_by_owners_only(shop: Shop) -> None:
+    org = shop.org()
+    developer = member(shop, "developer", org)
+    with asking(shop, developer, shop.account, org):
+        id = shop.row("SELECT * FROM api_key_issue(%s)", Jsonb({"name": "ci"}))["id"]
+    with asking(shop, member(shop, "viewer", org)):
+        assert shop.values("SELECT id FROM v_api_key") == []
+        with refused(shop.connection, "PV403"):
+            do(shop, "api_key_remove", id)
+    with asking(shop, member(shop, "owner", shop.org())), refused(shop.connection, "PV404"):
+        do(shop, "api_key_remove", id)
+    with asking(shop, member(shop, "owner", org)):
+        assert shop.values("SELECT id FROM v_api_key") == [id]
+        with refused(shop.connection, "PV403"):
+            shop.value("SELECT api_key_rotate(%s)", id)
+        do(shop, "api_key_remove", id)
+
+
+# Removing -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_org_that_has_things_is_not_removed(shop: Shop) -> None:
+    org = shop.org()
+    shop.order(contact_item(), org_id=str(org))
+    user = member(shop)
+    with asking(shop, user), refused(shop.connection, "PV409", "1 order, 1 provision_contact"):
+        do(shop, "org_remove", org)
+    shop.work()
+    with asking(shop, user):
+        with refused(shop.connection, "PV409", "1 contact"):
+            do(shop, "org_remove", org)
+        empty = do(shop, "org_create", {"name": "Empty"})
+        do(shop, "space_default", empty)
+        do(shop, "org_remove", empty)
+        assert empty not in shop.values("SELECT id FROM v_org")
+        assert shop.values("SELECT id FROM v_space") == []
+        do(shop, "org_create", {"name": "Empty"})
+
+
+def test_a_customer_is_removed_after_thirty_days_in_which_it_can_be_restored(shop: Shop) -> None:
+    customer = shop.value("SELECT customer_id FROM tenant_customer WHERE id = %s", shop.account)
+    owner = member(shop, customer=customer)
+    do(shop, "space_default", do(shop, "org_default", shop.account))
+    with asking(shop, owner, shop.account):
+        key = shop.row("SELECT * FROM api_key_issue(%s)", Jsonb({"name": "web"}))["key"]
+        do(shop, "customer_change", customer, {"name": "Jane & Sons"}, 1)
+        do(shop, "customer_remove", customer, 2)
+        with refused(shop.connection, "PV404"):
+            do(shop, "customer_change", customer, {"name": "Jane Ltd"})
+    assert shop.rows(CALLER, key) == []
+    seen = shop.row("SELECT id, call, reason FROM v_attention WHERE what = 'customer to be removed'")
+    assert seen["id"] == customer
+    assert "Jane & Sons" in seen["reason"]
+    shop.pass_time("29 days")
+    shop.sweep()
+    shop.connection.execute(seen["call"].encode())
+    assert shop.rows(CALLER, key) != []
+    do(shop, "customer_remove", customer)
+    shop.pass_time("30 days")
+    with refused(shop.connection, "PV409", "over"):
+        do(shop, "customer_restore", customer)
+    shop.sweep()
+    assert shop.values("SELECT id FROM v_attention WHERE what = 'customer to be removed'") == []
+    assert shop.values("SELECT id FROM v_customer WHERE id = %s", customer) == []
+    left = shop.row("SELECT name, email, removed_date IS NOT NULL AS is_gone FROM customer WHERE id = %s", customer)
+    assert left["name"] == "removed"
+    assert left["is_gone"]
+    assert shop.value("SELECT removed_date IS NOT NULL FROM app_user WHERE id = %s", owner)
+    assert shop.value("SELECT count(*) FROM org WHERE tenant_customer_id = %s AND status = 'active'", shop.account) == 0
+    assert (
+        shop.value("SELECT count(*) FROM space WHERE tenant_customer_id = %s AND status = 'active'", shop.account) == 0
+    )
+
+
+def test_a_customer_that_still_has_things_waits_for_a_person(shop: Shop) -> None:
+    customer = shop.value("SELECT customer_id FROM tenant_customer WHERE id = %s", shop.account)
+    shop.done(contact_item())
+    do(shop, "customer_remove", customer)
+    shop.pass_time("31 days")
+    shop.sweep()
+    assert shop.value("SELECT removed_date FROM customer WHERE id = %s", customer) is None
+    reason = shop.value("SELECT reason FROM v_attention WHERE id = %s", customer)
+    assert reason.endswith("it still has 1 contact")
+
+
+def test_status_and_payment_are_for_operators(shop: Shop) -> None:
+    customer = shop.value("SELECT customer_id FROM tenant_customer WHERE id = %s", shop.account)
+    org = shop.org()
+    for values in ({"status": "paid"}, {"payment_reference": "P-1"}, {"payment_status": "ok"}):
+        with asking(shop, member(shop), shop.account), refused(shop.connection, "PV403"):
+            do(shop, "customer_change", customer, values)
+    with asking(shop, new_user(shop, is_staff=True)):
+        do(shop, "customer_change", customer, {"status": "paid", "payment_reference": "P-1"})
+        with refused(shop.connection, "PV409"):
+            do(shop, "customer_change", customer, {"status": "to_be_removed"})
+    with asking(shop, member(shop, "owner", org)):
+        assert shop.row("SELECT name, payment_reference FROM v_customer") == {
+            "name": "Jane Ltd",
+            "payment_reference": None,
+        }
+        with refused(shop.connection, "PV403"):
+            do(shop, "customer_change", customer, {"name": "Ours"})

@@ -544,7 +544,8 @@ CREATE OR REPLACE FUNCTION api_key_remove(p_id uuid, p_version bigint DEFAULT NU
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: the caller is asked for the right inside.
 BEGIN
-    UPDATE api_key SET revoked_date = engine_now() WHERE id = (api_key_for(p_id, p_version)).id;
+    PERFORM api_key_for(p_id, p_version);
+    UPDATE api_key SET revoked_date = engine_now() WHERE id = p_id;
 END $$;
 COMMENT ON FUNCTION api_key_remove(uuid, bigint) IS 'Revokes an API key, at once.';
 
@@ -595,9 +596,11 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: the caller is asked for the right inside.
 DECLARE
     _is_platform constant boolean := caller_platform() = 'all' AND caller_setting('caller_customer') IS NULL;
+    _account uuid;
 BEGIN
     PERFORM check_fields('customer', ARRAY[p], '{name,email}', '{"name": "string", "email": "string", "tenant": "string|null"}');
-    RETURN (SELECT customer_id FROM tenant_customer WHERE id = customer_add(tenant_named(p ->> 'tenant'), p ->> 'name', p ->> 'email', CASE WHEN _is_platform IS NOT TRUE THEN caller_known() END));
+    _account := customer_add(tenant_named(p ->> 'tenant'), p ->> 'name', p ->> 'email', CASE WHEN _is_platform IS NOT TRUE THEN caller_known() END);
+    RETURN (SELECT customer_id FROM tenant_customer WHERE id = _account);
 END $$;
 COMMENT ON FUNCTION customer_create(jsonb) IS 'Makes a customer: name, email, tenant (if there are several). The user who makes it becomes its owner, unless it is staff.';
 
@@ -1146,7 +1149,8 @@ CREATE OR REPLACE FUNCTION membership_remove(p_id uuid, p_version bigint DEFAULT
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: the caller is asked for the right inside.
 BEGIN
-    UPDATE membership SET state = 'removed' WHERE id = (membership_for(p_id, true, p_version)).id;
+    PERFORM membership_for(p_id, true, p_version);
+    UPDATE membership SET state = 'removed' WHERE id = p_id;
 END $$;
 COMMENT ON FUNCTION membership_remove(uuid, bigint) IS 'Ends a membership: the member leaves or withdraws his request, or who manages members ends it.';
 
@@ -1243,7 +1247,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     _code constant text := invite_code_new();
 BEGIN
-    UPDATE invite_code SET code = _code WHERE id = (invite_code_for(p_id)).id;
+    PERFORM invite_code_for(p_id);
+    UPDATE invite_code SET code = _code WHERE id = p_id;
     RETURN _code;
 END $$;
 COMMENT ON FUNCTION invite_code_rotate(uuid) IS 'Gives an invite code another code; the old one is worth nothing any more.';
@@ -1252,7 +1257,8 @@ CREATE OR REPLACE FUNCTION invite_code_remove(p_id uuid, p_version bigint DEFAUL
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: the caller is asked for the right inside.
 BEGIN
-    UPDATE invite_code SET revoked_date = engine_now() WHERE id = (invite_code_for(p_id, p_version)).id;
+    PERFORM invite_code_for(p_id, p_version);
+    UPDATE invite_code SET revoked_date = engine_now() WHERE id = p_id;
 END $$;
 COMMENT ON FUNCTION invite_code_remove(uuid, bigint) IS 'Revokes an invite code.';
 
