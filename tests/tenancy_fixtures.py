@@ -51,7 +51,7 @@ def do(shop: Shop, function: LiteralString, *arguments: Any) -> Any:
     """Calls a function; dicts are passed as JSON."""
     places = ", ".join(["%s"] * len(arguments))
     given = [Jsonb(value) if isinstance(value, dict) else value for value in arguments]
-    return shop.value(f"SELECT {function}({places})", *given)  # type: ignore[arg-type]
+    return shop.value(f"SELECT {function}({places})", *given)
 
 
 def membership_of(shop: Shop, user: UUID, org: UUID | None = None) -> UUID:

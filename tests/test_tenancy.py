@@ -656,7 +656,8 @@ def test_a_role_in_the_customer_reaches_all_its_orgs_and_a_limit_narrows_it(shop
 @pytest.mark.parametrize(("flag", "may"), [("is_staff", True), ("is_platform_admin", True), ("is_support", False)])
 def test_the_platforms_people_see_all_and_support_changes_nothing(shop: Shop, flag: str, may: bool) -> None:
     org = shop.org()
-    user = new_user(shop, **{flag: True})
+    flags: dict[str, Any] = {flag: True}
+    user = new_user(shop, **flags)
     with asking(shop, user):
         assert org in shop.values("SELECT id FROM v_org")
         assert do(shop, "caller_may", "read", shop.account, org) is True
@@ -699,7 +700,7 @@ def test_nobody_gives_takes_or_changes_more_than_he_has(shop: Shop) -> None:
             ("invite_code_create", ({"org": str(org), "role": "owner"},)),
         ):
             with refused(shop.connection, "PV403", "owner"):
-                do(shop, act, *arguments)  # type: ignore[arg-type]
+                do(shop, act, *arguments)
 
 
 def test_what_is_anothers_is_not_found_and_what_is_not_there_reads_the_same(shop: Shop) -> None:
@@ -857,7 +858,7 @@ def test_the_last_owner_neither_leaves_nor_is_demoted(shop: Shop) -> None:
             ("user_remove", (owner,)),
         ):
             with refused(shop.connection, "PV409", "the last owner stays"):
-                do(shop, act, *arguments)  # type: ignore[arg-type]
+                do(shop, act, *arguments)
     member(shop, "owner", org)
     with asking(shop, owner):
         do(shop, "membership_remove", own)
@@ -958,7 +959,7 @@ def test_a_code_that_is_over_is_worth_nothing(shop: Shop, end: str) -> None:
     elif end == "customer_remove":
         do(shop, end, shop.value("SELECT customer_id FROM tenant_customer WHERE id = %s", shop.account))
     else:
-        do(shop, end, shop.value("SELECT id FROM invite_code WHERE code = %s", code))  # type: ignore[arg-type]
+        do(shop, end, shop.value("SELECT id FROM invite_code WHERE code = %s", code))
     for given in (code, "AAAAAAAAAA"):
         with asking(shop, new_user(shop)), refused(shop.connection, "PV404", "the invite code is not valid"):
             do(shop, "invite_code_use", given)

@@ -79,6 +79,7 @@ CREATE TABLE order_idempotency (
     CONSTRAINT order_idempotency_key_ck CHECK (key ~ '^[!-~]{1,255}$')
 );
 CREATE INDEX order_idempotency_created_ix ON order_idempotency (created_date);
+SELECT class.tenancy_policy('order_idempotency', 'tenant_customer_id = (SELECT caller_customer()) AND (SELECT caller_org()) IS NULL');
 COMMENT ON TABLE order_idempotency IS 'Keys of requests already accepted: the same key and request again is the same order.';
 COMMENT ON COLUMN order_idempotency.tenant_customer_id IS 'Whose key.';
 COMMENT ON COLUMN order_idempotency.key IS 'The key, 1-255 visible ASCII characters.';
@@ -191,6 +192,7 @@ CREATE TABLE object_operation (
     CONSTRAINT object_operation_pk PRIMARY KEY (object_type, object_key)
 );
 CREATE INDEX object_operation_provision_ix ON object_operation (provision_id);
+SELECT class.tenancy_policy('object_operation', 'tenant_customer_id = (SELECT caller_customer()) AND (SELECT caller_org()) IS NULL');
 COMMENT ON TABLE object_operation IS 'The one active operation on an object, over all kinds of operation: whoever inserts the row may go on, it goes when the provision row is final.';
 COMMENT ON COLUMN object_operation.object_type IS 'domain, contact, host …';
 COMMENT ON COLUMN object_operation.object_key IS 'What makes the object one: a domain''s name.';

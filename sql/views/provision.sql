@@ -8,5 +8,5 @@ COMMENT ON VIEW v_provision IS 'Provision rows of all kinds.';
 
 CREATE VIEW v_audit AS
 SELECT l.id, l.logged_date, l.logged_by, l.table_name, l.row_id, l.operation, l.from_state, l.to_state, l.changed, l.reason, l.claim_no, l.tenant_customer_id, l.org_id
-FROM audit_trail_log AS l;
+FROM audit_trail_log AS l WHERE (SELECT caller_sees_all() OR caller_may('audit.read', caller_customer(), caller_org()));
 COMMENT ON VIEW v_audit IS 'History: what happened to a row, WHERE row_id = … ORDER BY id.';

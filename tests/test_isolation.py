@@ -1,0 +1,457 @@
+"""Tenants apart: every caller over every table, view and function, generated from the catalogue, and what the table of
+rights says against what the documentation says.
+
+A customer with two orgs and another customer have everything there is. Each row is one's own, the other org's
+(`sibling`) or the other customer's (`foreign`), which is told by the ids in it. Whoever adds a table, view or function,
+or changes a policy, reviews the difference in golden/isolation.txt.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, LiteralString
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from . import sql_fixtures
+from .sql_fixtures import (
+    Shop,
+    acting_as,
+    certificate_item,
+    contact_item,
+    domain_item,
+    integration_login,
+    person,
+)
+from .tenancy_fixtures import asking, do, member, membership_of, new_user
+
+shop = sql_fixtures.shop
+
+WHOSE = ("own", "sibling", "foreign")
+GOLDEN = Path(__file__).parent / "golden" / "isolation.txt"
+TABLE = Path(__file__).parent.parent / "docs" / "tenancy.md"
+BARRED = psycopg.errors.InsufficientPrivilege
+
+
+# The world ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Org:
+    """An org with everything, and the ids of what is in it."""
+
+    customer: UUID
+    account: UUID
+    id: UUID
+    slug: str
+    owner: UUID
+    space: UUID
+    user: UUID
+    things: dict[str, UUID] = field(default_factory=dict)
+
+
+@dataclass
+class World:
+    """Two orgs of a customer and one of another; `markers` tell whose a row is."""
+
+    shop: Shop
+    mine: Org
+    sibling: Org
+    foreign: Org
+    markers: dict[str, set[str]]
+
+    @property
+    def orgs(self) -> tuple[Org, Org, Org]:
+        """One's own, the other one of the customer, the other customer's."""
+        return self.mine, self.sibling, self.foreign
+
+    def whose(self, row: str) -> str:
+        """Whose a row is, by the ids in it."""
+        for name in ("foreign", "sibling", "own"):
+            if any(marker in row for marker in self.markers[name]):
+                return name
+        return "shared"
+
+
+def furnish(shop: Shop, account: UUID, name: str) -> Org:
+    """An org with members, a space, a code, keys and orders of every kind, some done and some open."""
+    org = shop.insert("org", tenant_customer_id=account, name=name, contact_email=f"{name}@secret.test")
+    owner, user = member(shop, "owner", org), member(shop, "viewer", org)
+    slug = shop.value("SELECT slug FROM org WHERE id = %s", org)
+    customer = shop.value("SELECT customer_id FROM tenant_customer WHERE id = %s", account)
+    made = Org(customer, account, org, slug, owner, do(shop, "space_default", org), user)
+    made.things["invite_code"] = do(shop, "invite_code_create", {"org": str(org)})
+    with asking(shop, owner, account, org):
+        made.things["api_key"] = shop.value("SELECT id FROM api_key_issue(%s)", Jsonb({"name": name}))
+        parts = {"registrant": person(f"j-{name}"), "admin": person(f"t-{name}")}
+        hosts = [f"ns1.{name}.example.net", f"ns2.{name}.example.net"]
+        options: dict[str, Any] = {"account": account, "org_id": str(org)}
+        items = (domain_item(f"{name}.test", **parts, hosts=hosts), certificate_item(f"www.{name}.test"))
+        made.things["done"] = shop.order(*items, **options)
+    shop.work()
+    with asking(shop, owner, account, org):
+        options["key"] = f"key-{name}"
+        made.things["order"] = shop.order(contact_item(f"new-{name}"), **options)
+    made.things["gate"] = shop.insert(
+        "provision_domain",
+        accreditation_id=shop.registry,
+        tenant_customer_id=account,
+        org_id=org,
+        name=f"o-{name}.test",
+    )
+    made.things["membership"] = membership_of(shop, user, org)
+    return made
+
+
+def ids_in(shop: Shop, column: LiteralString, id: UUID) -> set[str]:
+    """The id of everything in an org or an account."""
+    tables = shop.values(
+        "SELECT c.oid::regclass::text FROM pg_class AS c"
+        " JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = %s"
+        " JOIN pg_attribute AS i ON i.attrelid = c.oid AND i.attname = 'id' AND i.atttypid = 'uuid'::regtype"
+        " WHERE c.relkind = 'r' AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace",
+        column,
+    )
+    found = {str(id)}
+    for table in tables:
+        query = sql.SQL("SELECT id FROM {} WHERE {} = %s").format(sql.SQL(table), sql.Identifier(column))
+        found |= {str(row[0]) for row in shop.connection.execute(query, [id])}
+    return found
+
+
+@pytest.fixture
+def world(shop: Shop) -> World:
+    other = shop.customer("Neighbour Ltd")
+    orgs = [
+        furnish(shop, account, name)
+        for account, name in ((shop.account, "mine"), (shop.account, "side"), (other, "theirs"))
+    ]
+    mine, sibling, foreign = orgs
+    foreign_ids = ids_in(shop, "tenant_customer_id", other) | ids_in(shop, "org_id", foreign.id)
+    foreign_ids |= {str(foreign.owner), str(foreign.user), "Neighbour"}
+    foreign_ids.add(str(foreign.customer))
+    markers = {
+        "foreign": foreign_ids,
+        "sibling": ids_in(shop, "org_id", sibling.id) | {str(sibling.owner), str(sibling.user)},
+        "own": ids_in(shop, "tenant_customer_id", shop.account) | {str(mine.owner), str(mine.user), "Jane Ltd"},
+    }
+    return World(shop, mine, sibling, foreign, markers)
+
+
+# Callers --------------------------------------------------------------------------------------------------------------
+
+TENANTS: tuple[str, ...] = (
+    "owner of the customer",
+    "owner of the org",
+    "viewer of the org",
+    "viewer of no org in particular",
+)
+TENANTS += ("limited key", "system", "system of the org", "stranger", "nobody")
+OTHERS = ("support", "staff", "worker", "operator", "reader")
+# Tables of the engine that have no column to tell whose a row is: tenants have no right on them, and their views join
+# them to rows that are theirs.
+INNER = ("order_item_plan_dependency", "job_queue", "job_lane")
+
+
+@contextmanager
+def caller(world: World, name: str) -> Iterator[str]:
+    """Acts as one of the callers; gives the role of its log-in."""
+    shop, mine = world.shop, world.mine
+    api: dict[str, tuple[Any, ...]] = {
+        "owner of the customer": (member, "owner", mine.account),
+        "owner of the org": (None, mine.owner, mine.account, mine.id),
+        "viewer of the org": (None, mine.user, mine.account, mine.id),
+        "viewer of no org in particular": (None, mine.user),
+        "limited key": (member, "owner", mine.account, mine.id),
+        "nobody": (None, None),
+        "stranger": (new_user, "stranger"),
+    }
+    if name in ("support", "staff"):
+        flags: dict[str, Any] = {f"is_{name}": True}
+        user = new_user(shop, name, **flags)
+        with asking(shop, user):
+            yield "provision_api"
+    elif name in api:
+        make, who, *scope = api[name]
+        user = make(shop, who) if make else who
+        with asking(shop, user, *scope):
+            yield "provision_api"
+    elif name.startswith("system"):
+        login = integration_login(shop, org=mine.id if "org" in name else None)
+        with acting_as(shop.connection, login):
+            yield "provision_integration"
+    else:
+        with acting_as(shop.connection, f"provision_{name}"):
+            yield f"provision_{name}"
+
+
+# Reading and writing --------------------------------------------------------------------------------------------------
+
+RELATIONS: LiteralString = """
+    SELECT c.oid::regclass::text AS name, ARRAY(
+        SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+            AND has_column_privilege(%s, c.oid, a.attnum, %s) ORDER BY a.attnum) AS columns
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname IN ('public', 'class') AND c.relkind IN ('r', 'p', 'v')
+        AND NOT c.relispartition AND c.relname <> 'clock'
+    ORDER BY 1
+"""
+
+
+def reach(world: World, role: str, verb: LiteralString) -> list[tuple[str, list[sql.Identifier]]]:
+    """What the role may read or update, with the columns of it."""
+    rows = world.shop.rows(RELATIONS, role, verb)
+    return [(row["name"], [sql.Identifier(name) for name in row["columns"]]) for row in rows if row["columns"]]
+
+
+def seen(world: World, table: str, columns: list[sql.Identifier]) -> str:
+    """Whose rows of a table the caller sees."""
+    query = sql.SQL("SELECT to_jsonb(x)::text FROM (SELECT {} FROM {}) AS x").format(
+        sql.SQL(", ").join(columns),
+        sql.SQL(table),
+    )
+    rows = [row for (row,) in world.shop.connection.execute(query)]
+    whose = {world.whose(row) for row in rows}
+    return " ".join(name for name in ("own", "sibling", "foreign", "shared") if name in whose) or "nothing"
+
+
+def updated(world: World, table: str, columns: list[sql.Identifier]) -> str:
+    """Whose rows of a table the caller can change."""
+    values = sql.SQL(", ").join(sql.SQL("{} = DEFAULT").format(column) for column in columns)
+    query = sql.SQL("UPDATE {} SET {} WHERE id = %s").format(sql.SQL(table), values)
+    found = []
+    for name, org in zip(WHOSE, world.orgs, strict=True):
+        if world.shop.connection.execute(query, [org.things["gate"]]).rowcount:
+            found.append(name)
+    return " ".join(found) or "nothing"
+
+
+def inserted(world: World, table: str) -> str:
+    """For whom the caller can insert rows into a table."""
+    shop = world.shop
+    values: dict[str, dict[str, Any]] = {
+        "provision_contact": {"accreditation_id": shop.registry, **person("x")},
+        "provision_host": {"accreditation_id": shop.registry, "name": "ns9.example.net"},
+        "provision_domain": {"accreditation_id": shop.registry, "name": "other.test"},
+        "provision_ssl": {"accreditation_id": shop.cloud, "domain_name": "x.example.net"},
+    }
+    found = []
+    for name, org in zip(WHOSE, world.orgs, strict=True):
+        row: dict[str, Any] = {"tenant_customer_id": org.account, "org_id": org.id}
+        row |= values.get(table, {"provision_domain_id": org.things["gate"]})
+        try:
+            with shop.connection.transaction(force_rollback=True):
+                shop.connection.execute(
+                    sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+                        sql.Identifier(table),
+                        sql.SQL(", ").join(map(sql.Identifier, row)),
+                        sql.SQL(", ").join(sql.Placeholder() * len(row)),
+                    ),
+                    list(row.values()),
+                )
+        except BARRED:
+            continue
+        except psycopg.errors.IntegrityError:
+            pass  # It was let through to the table.
+        found.append(name)
+    return " ".join(found) or "nothing"
+
+
+def barred(world: World, role: str, verb: str) -> list[str]:
+    """Tables on which the role may do something that is not tried here."""
+    return world.shop.values(
+        "SELECT c.oid::regclass::text FROM pg_class AS c"
+        " WHERE c.relnamespace IN ('public'::regnamespace, 'class'::regnamespace)"
+        " AND c.relkind IN ('r', 'p', 'v') AND has_table_privilege(%s, c.oid, %s)",
+        role,
+        verb,
+    )
+
+
+def lines_of(world: World, name: str) -> Iterator[str]:
+    """What a caller reads and writes, and whose."""
+    with caller(world, name) as role:
+        if role == "provision_reader":
+            # It owns the views and logs in nowhere; what they read, they read as this role.
+            tables = [(table, columns) for table, columns in reach(world, role, "SELECT") if table[:2] != "v_"]
+            yield from (f"{name}: read {table}: {seen(world, table, columns)}" for table, columns in tables)
+            return
+        for table, columns in reach(world, role, "SELECT"):
+            yield f"{name}: read {table}: {seen(world, table, columns)}"
+        for table, columns in reach(world, role, "UPDATE"):
+            yield f"{name}: update {table}: {updated(world, table, columns)}"
+        for table, _ in reach(world, role, "INSERT"):
+            yield f"{name}: insert {table}: {inserted(world, table)}"
+        for verb in ("DELETE", "TRUNCATE"):
+            assert barred(world, role, verb) == []
+
+
+def test_each_caller_reaches_whose_rows_were_reviewed(world: World) -> None:
+    """Every caller over every table and view; tables that are not named cannot be touched."""
+    lines = [line for name in (*TENANTS, *OTHERS) for line in lines_of(world, name)]
+    lines += [line for name in (*TENANTS, "support") for line in outcomes(world, name)]
+    known = GOLDEN.read_text().splitlines()
+    assert [line for line in lines if line not in known] == []
+    assert [line for line in known if line not in lines] == []
+    apart = [line for line in lines if line.startswith((*TENANTS, "reader")) and not re.search("|".join(INNER), line)]
+    assert [line for line in apart if "foreign" in line] == []
+    # Not found, as what does not exist; or refused whatever it is.
+    alike = ("customer's PV404", "nothing", ": PV403, another org's PV403, another customer's PV403")
+    assert [line for line in apart if ": call " in line and not line.endswith(alike)] == []
+    narrow = [line for line in apart if not line.startswith(("owner of the customer", "system:"))]
+    assert [line for line in narrow if "sibling" in line] == []
+
+
+# Functions ------------------------------------------------------------------------------------------------------------
+
+# How each function that clients may call is called with what is another customer's; those that name nothing are below.
+CALLS: dict[str, tuple[str, ...]] = {
+    "api_key_change": ("api_key", "{}"),
+    "api_key_issue": ('{"name": "x", "org": "$slug"}',),
+    "api_key_remove": ("api_key",),
+    "api_key_rotate": ("api_key",),
+    "caller_may": ("text:read", "account", "org"),
+    "customer_change": ("customer", '{"name": "x"}'),
+    "customer_remove": ("customer",),
+    "customer_restore": ("customer",),
+    "invite_code_change": ("invite_code", "{}"),
+    "invite_code_create": ('{"org": "$slug"}',),
+    "invite_code_remove": ("invite_code",),
+    "invite_code_rotate": ("invite_code",),
+    "membership_accept": ("membership",),
+    "membership_activate": ("membership",),
+    "membership_change": ("membership", '{"role": "owner"}'),
+    "membership_create": ('{"user": "$user", "role": "owner", "org": "$slug"}',),
+    "membership_deactivate": ("membership",),
+    "membership_decline": ("membership",),
+    "membership_remove": ("membership",),
+    "order_cancel": ("order",),
+    "order_document": ("order",),
+    "order_explain": ("order",),
+    "order_submit": ("account", '[{"operation": "contact.create", "data": {}}]'),
+    "order_submit_many": (
+        '[{"tenant_customer_id": "$account", "items": [{"operation": "contact.create", "data": {}}]}]',
+    ),
+    "org_change": ("org", '{"name": "x"}'),
+    "org_create": ('{"name": "x", "customer": "$account"}',),
+    "org_default": ("account",),
+    "org_join": ("text:$slug",),
+    "org_remove": ("org",),
+    "quota_change": ("text:org", "org", "text:small"),
+    "space_change": ("space", '{"name": "x"}'),
+    "space_create": ('{"org": "$slug", "name": "x"}',),
+    "space_default": ("org",),
+    "space_remove": ("space",),
+    "user_change": ("user", '{"name": "x"}'),
+    "user_create": ('{"username": "x", "customer": "$account"}',),
+    "user_remove": ("user",),
+}
+READING = ("order_document", "order_explain", "caller_may")
+
+# They take nothing that belongs to somebody, or (api_key_caller, caller_scope) say for whom a request acts before there
+# is a caller: test_tenancy.py has theirs.
+NAMELESS = {
+    *("new_id", "engine_now", "caller_name", "caller_setting", "caller_user", "caller_platform", "caller_customer"),
+    *("caller_org", "caller_customers", "caller_accounts", "caller_orgs", "caller_spaces", "caller_sees_all"),
+    *("tc_id_from_name", "tc_gen_password", "refuse", "api_key_caller", "caller_scope"),
+    *("customer_create", "org_joinable", "invite_code_use"),
+}
+
+
+def argument(org: Org, given: str) -> Any:
+    """An argument of CALLS for an org."""
+    ids = {name: getattr(org, name) for name in ("account", "customer", "space", "user")} | {"org": org.id} | org.things
+    if given in ids:
+        return ids[given]
+    text = given.replace("$slug", org.slug).replace("$account", str(org.account)).replace("$user", str(org.user))
+    return text.removeprefix("text:")
+
+
+def outcome_of(world: World, function: str, org: Org) -> str:
+    """What comes of a call with an org's things: an SQLSTATE, nothing, or done."""
+    given = [argument(org, name) for name in CALLS[function]]
+    call = sql.SQL("SELECT * FROM {}({})").format(
+        sql.Identifier(function), sql.SQL(", ").join(sql.Placeholder() * len(given))
+    )
+    try:
+        with world.shop.connection.transaction(force_rollback=True):
+            rows = world.shop.connection.execute(call, given).fetchall()
+    except psycopg.Error as error:
+        told = f"{error.diag.message_primary} {error.diag.message_detail} {error.diag.message_hint}"
+        for known in sorted((org.slug, *map(str, (org.account, org.user)), *map(str, given)), key=len, reverse=True):
+            told = told.replace(known, "")
+        assert not any(marker in told for marker in (*world.markers["foreign"], "secret.test")), told
+        return str(error.sqlstate)
+    return "nothing" if function in READING and not any(value for row in rows for value in row) else "done"
+
+
+def callable_by(shop: Shop, role: str) -> set[str]:
+    """Names of the functions a role may call."""
+    names = shop.values(
+        "SELECT proname FROM pg_proc WHERE pronamespace IN ('public'::regnamespace, 'class'::regnamespace)"
+        " AND has_function_privilege(%s, oid, 'EXECUTE')",
+        role,
+    )
+    return set(names)
+
+
+def outcomes(world: World, name: str) -> Iterator[str]:
+    """What comes of the functions a caller may call, with what is its own, another org's and another customer's."""
+    with caller(world, name) as role:
+        for function in sorted(CALLS.keys() & callable_by(world.shop, role)):
+            own, sibling, foreign = (outcome_of(world, function, org) for org in world.orgs)
+            yield f"{name}: call {function}: {own}, another org's {sibling}, another customer's {foreign}"
+
+
+@pytest.mark.parametrize("role", ["provision_api", "provision_integration"])
+def test_every_function_that_clients_may_call_is_tried(shop: Shop, role: str) -> None:
+    assert callable_by(shop, role) - CALLS.keys() - NAMELESS == set()
+
+
+# What keeps them apart ------------------------------------------------------------------------------------------------
+
+
+def test_every_table_that_belongs_to_tenants_has_policies(shop: Shop) -> None:
+    open_tables = shop.values(
+        "SELECT DISTINCT c.oid::regclass::text FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid"
+        " WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND NOT c.relrowsecurity"
+        " AND c.relnamespace IN ('public'::regnamespace, 'class'::regnamespace)"
+        " AND a.attname IN ('tenant_customer_id', 'org_id', 'customer_id', 'user_id', 'tenant_id')"
+    )
+    assert open_tables == []
+    parents = "SELECT relname FROM pg_class WHERE relname IN ('audit', 'audit_trail', 'provision') AND relrowsecurity"
+    assert sorted(shop.values(parents)) == ["audit", "audit_trail", "provision"]
+
+
+def test_views_of_tenants_let_no_condition_look_before_they_have(shop: Shop) -> None:
+    leaky = shop.values(
+        "SELECT relname FROM pg_class WHERE relkind = 'v' AND relnamespace = 'public'::regnamespace"
+        " AND (has_table_privilege('provision_api', oid, 'SELECT')"
+        " OR has_table_privilege('provision_integration', oid, 'SELECT'))"
+        " AND NOT COALESCE(reloptions @> '{security_barrier=true}' OR reloptions @> '{security_barrier}', false)"
+    )
+    assert leaky == []
+
+
+def rights(shop: Shop) -> str:
+    """The table of rights, for people."""
+    order = ["owner", "manager", "admin", "developer", "viewer", "allocator"]
+    order += ["platform_admin", "staff", "support", "identity_manager"]
+    held = shop.pairs("SELECT role, permissions FROM v_role")
+    assert set(order) == set(held)
+    lines = [f"| right | {' | '.join(order)} |", f"| --- |{' --- |' * len(order)}"]
+    for name, description in shop.pairs("SELECT name, description FROM permission ORDER BY name").items():
+        marks = ("yes" if name in held[role] else "" for role in order)
+        lines.append(f"| `{name}`: {description} | {' | '.join(marks)} |")
+    return "\n".join(lines)
+
+
+def test_the_documentation_shows_the_rights_that_roles_have(shop: Shop) -> None:
+    """If not: put what rights() gives there, once it was reviewed."""
+    assert rights(shop) in TABLE.read_text()
