@@ -61,6 +61,13 @@ class Settings(BaseModel):
     body_limit_bytes: Count = Field(1 << 20, description="largest request body; more is answered 413")
     request_timeout_seconds: Seconds = Field(30, description="longest time a request may take; more is answered 503")
 
+    password_memory_kib: Annotated[int, Field(ge=1024)] = Field(
+        65536, description="memory that checking a password takes (argon2id); other log-ins are rehashed as they come"
+    )
+    identity_file: Path | None = Field(
+        None, description="TOML file with the OpenID Connect issuers and the GitHub application to log in with"
+    )
+
     worker_name: str | None = Field(None, description="name in v_worker; default: host name and process id")
     worker_concurrency: Count = Field(16, description="jobs in work at the same time per worker process")
     worker_batch: Count = Field(500, description="most jobs taken with one claim")

@@ -17,7 +17,7 @@ GRANT EXECUTE ON FUNCTION new_id(), engine_now(), caller_name(), caller_setting(
 
 -- Views run as provision_reader, under its policies.
 GRANT SELECT ON ALL TABLES IN SCHEMA public, class TO provision_reader;
-REVOKE ALL ON secret, api_key, integration_login, webhook_secret FROM provision_reader;
+REVOKE ALL ON secret, api_key, integration_login, webhook_secret, credential, identity, identity_flow, signing_key, session, refresh_token, access_token, login_attempt FROM provision_reader;
 GRANT SELECT (id, user_id, tenant_customer_id, org_id, name, prefix, expires_date, revoked_date, version, created_date, updated_date) ON api_key TO provision_reader;
 DO $$
 DECLARE
@@ -70,6 +70,11 @@ GRANT EXECUTE ON FUNCTION webhook_change(uuid, jsonb, bigint), webhook_remove(uu
 GRANT EXECUTE ON FUNCTION event_type(text, text, text, jsonb), event_changed(text, jsonb), event_is_one(text), event_begets(text, text)
     TO provision_api, provision_integration, provision_operator, provision_reader;
 GRANT EXECUTE ON FUNCTION api_key_caller(bytea), caller_scope(uuid, text, text, uuid, uuid) TO provision_api;
+-- Log-ins: the API compares passwords and codes, signs and verifies tokens.
+GRANT EXECUTE ON FUNCTION attempt_take(text, text), login_begin(text, text), signing_key_find(uuid), signing_key_public(), session_open(uuid, text, bigint, text),
+    session_refresh(uuid, uuid, uuid), session_caller(uuid, uuid, uuid), session_close(uuid, boolean), session_me(), user_register(text, text, text, text), user_verify(text, text),
+    verification_again(text), credential_mine(), password_change(text, uuid), password_rehash(uuid, text, text), totp_enrol(text), totp_confirm(bigint), totp_remove(bigint),
+    identity_begin(bytea, text, bytea, text, text, text), identity_take(bytea, bytea), identity_link(text, text, uuid), identity_login(text, text), identity_unlink(uuid) TO provision_api;
 GRANT SELECT ON "order", order_item TO provision_api;
 -- /readyz compares the migrations of the database with those of its release.
 GRANT USAGE ON SCHEMA migration TO provision_api;
@@ -92,7 +97,10 @@ GRANT EXECUTE ON FUNCTION worker_register(text, text, int, text, text[]), worker
     webhook_take(uuid, int), webhook_delivered(uuid, bigint, uuid, text, uuid, boolean), webhook_failed(uuid, bigint, uuid, text, uuid, jsonb, text) TO provision_worker;
 GRANT SELECT ON accreditation, job, job_lease, effect, schedule, setting, contact, host, domain, certificate, domain_contact, domain_host, provision_contact, provision_host, provision_domain, provision_ssl, secret TO provision_worker;
 
+GRANT EXECUTE ON FUNCTION verification_mail(uuid), verification_mailed(uuid) TO provision_worker;
+
 -- Operators.
+GRANT EXECUTE ON FUNCTION signing_key_rotate(uuid), signing_key_revoke(uuid), signing_key_share(uuid), signing_key_list(), session_list(), credential_reset(text) TO provision_operator;
 GRANT EXECUTE ON FUNCTION job_hold(uuid), job_release(uuid), job_retry(uuid), job_retry_where(text, uuid, text, int), job_cancel(uuid, text), job_complete(uuid, jsonb, text),
     order_item_approve(uuid), order_item_reject(uuid, text), provision_adopt(uuid, text), provision_forget(uuid), provision_cancel(uuid, text), accreditation_hold(uuid, text), accreditation_release(uuid), api_key_create(uuid, text, uuid), event_era_begin(), things_in(text, uuid) TO provision_operator;
 GRANT SELECT ON tenant, customer, tenant_customer, org, provider, accreditation, tld, tld_setting, tld_setting_key, accreditation_tld, schedule, setting, job_type, order_operation, provision_status, state_transition TO provision_operator;

@@ -11,11 +11,14 @@ from starlette.responses import Response
 
 from provision.database import async_pool, role_url
 from provision.settings import Settings
-from provision_api import event, health, openapi, order
+from provision_api import event, health, identity, openapi, order, session
 from provision_api.database import Database
 from provision_api.envelope import Envelope
+from provision_api.key import Keys
 from provision_api.limit import BODY_SECONDS, Limits, Seats
 from provision_api.metrics import Metrics
+from provision_api.oidc import load_providers
+from provision_api.password import Hasher
 from provision_api.problem import Problem
 from provision_api.state import State
 
@@ -31,7 +34,7 @@ def make_app(
     metrics = Metrics()
     metrics.watch(pool)
     app = Starlette(
-        routes=[*order.routes, *event.routes, *health.routes, *openapi.routes],
+        routes=[*order.routes, *event.routes, *session.routes, *identity.routes, *health.routes, *openapi.routes],
         middleware=[
             Middleware(Envelope, metrics=metrics),
             Middleware(
@@ -45,8 +48,15 @@ def make_app(
         lifespan=_lifespan,
     )
     app.router.redirect_slashes = False
+    database = Database(pool)
     app.state.shared = State(
-        settings, Database(pool), metrics, Seats(settings.api_stream_limit, settings.api_stream_limit_each)
+        settings,
+        database,
+        metrics,
+        Seats(settings.api_stream_limit, settings.api_stream_limit_each),
+        Keys(database),
+        Hasher(settings.password_memory_kib),
+        load_providers(settings.identity_file),
     )
     app.state.openapi = openapi.document(app.routes)
     return app
@@ -58,6 +68,7 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     shared: State = app.state.shared
     async with shared.database.pool:
         yield
+    shared.hasher.close()
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -1,27 +1,47 @@
-"""Who is calling: an API key in `Authorization: Token <key>`, or in `Authorization: Bearer <key>` for clients that know
-only that (RFC 6750). A key is 40 hex digits; the database knows its SHA-256.
+"""Who is calling: an API key (40 hex digits, of which the database knows the SHA-256) or an access token (a JWT), either
+of them in `Authorization: Token …` or in `Authorization: Bearer …` (RFC 6750).
+
+A request acts for one account: that of the key or of the token's org, else the one that the headers `Provision-Account`
+and `Provision-Org` name, else the only one the user has.
 """
 
 import hashlib
 import re
 from typing import NoReturn
+from uuid import UUID
 
-from sqlalchemy import LargeBinary, bindparam, column, func, select
+import structlog
+from sqlalchemy import LargeBinary, Text, Uuid, bindparam, column, func, select
 from starlette.requests import Request
 
-from provision_api.database import Caller, Statement
+from provision_api import token
+from provision_api.database import Caller, Row, Statement
 from provision_api.problem import Problem
 from provision_api.state import state_of
 
-_CREDENTIALS = re.compile(r"(?i:token|bearer) +([0-9a-f]{40})")
+_CREDENTIALS = re.compile(r"(?i:token|bearer) +([!-~]{1,4096})")
+_API_KEY = re.compile(r"[0-9a-f]{40}")
 _CHALLENGE = 'Token realm="provision", Bearer realm="provision"'
-_HINT = "send Authorization: Token <API key of 40 hex digits>"
+_HINT = "send Authorization: Token <API key of 40 hex digits>, or Authorization: Bearer <access token>"
+
+_log = structlog.get_logger(__name__)
 
 _LOOK_UP = Statement(
     select(
         func.api_key_caller(bindparam("key_hash", type_=LargeBinary)).table_valued(
             column("tenant_customer_id"), column("org_id"), column("name"), column("user_id")
         )
+    )
+)
+_session = func.session_caller(
+    bindparam("kid", type_=Uuid), bindparam("jti", type_=Uuid), bindparam("user", type_=Uuid)
+).table_valued(*(column(name) for name in ("session_id", "user_id", "username", "tenant_customer_id", "org_id")))
+_SESSION = Statement(select(_session))
+_SCOPE = Statement(
+    select(
+        func.caller_scope(
+            bindparam("user", type_=Uuid), bindparam("account", type_=Text), bindparam("org", type_=Text)
+        ).table_valued(column("tenant_customer_id"), column("org_id"))
     )
 )
 
@@ -32,22 +52,56 @@ async def authenticate(request: Request) -> Caller:
     Raises:
         Problem: 401; malformed credentials are refused without asking the database.
     """
-    found = await state_of(request).database.read(_LOOK_UP, key_hash=hashlib.sha256(_key(request)).digest())
+    given = _given(request)
+    if _API_KEY.fullmatch(given):
+        return await _key_caller(request, given)
+    return await _token_caller(request, given)
+
+
+async def _key_caller(request: Request, key: str) -> Caller:
+    found = await state_of(request).database.read(_LOOK_UP, key_hash=hashlib.sha256(key.encode()).digest())
     if not found:
-        _refuse("the API key is not valid", "it is unknown, expired or revoked", error=', error="invalid_token"')
+        refuse("the API key is not valid", "it is unknown, expired or revoked", error=', error="invalid_token"')
     key = found[0]
     return Caller(key["tenant_customer_id"], key["org_id"], key["name"], key["user_id"])
 
 
-def _key(request: Request) -> bytes:
+async def _token_caller(request: Request, text: str) -> Caller:
+    state = state_of(request)
+    try:
+        kid, claims = await state.keys.read(text, "access")
+    except token.TokenError as error:
+        _log.info("access token refused", reason=str(error))
+        _refuse_token()
+    found = await state.database.read(_SESSION, kid=kid, jti=claims.jti, user=claims.user)
+    if not found:
+        _refuse_token()
+    scope = found[0] if found[0]["org_id"] else await _scope(request, claims.user)
+    row = found[0]
+    return Caller(scope["tenant_customer_id"], scope["org_id"], row["username"], row["user_id"], row["session_id"])
+
+
+async def _scope(request: Request, user: UUID) -> Row:
+    """For which account the request of a user is who is not limited to an org."""
+    account, org = (request.headers.get(f"provision-{name}") for name in ("account", "org"))
+    rows = await state_of(request).database.read(_SCOPE, user=user, account=account, org=org)
+    return rows[0] if rows else {"tenant_customer_id": None, "org_id": None}
+
+
+def _given(request: Request) -> str:
     given = request.headers.getlist("authorization")
     if not given:
-        _refuse("credentials are required")
+        refuse("credentials are required")
     match = _CREDENTIALS.fullmatch(given[0])
-    if match is None or len(given) > 1:
-        _refuse("the credentials are malformed", "Authorization", error=', error="invalid_request"')
-    return match[1].encode()
+    if match is None or len(given) > 1 or not (_API_KEY.fullmatch(match[1]) or token.SHAPE.fullmatch(match[1])):
+        refuse("the credentials are malformed", "Authorization", error=', error="invalid_request"')
+    return match[1]
 
 
-def _refuse(title: str, detail: str | None = None, *, error: str = "") -> NoReturn:
-    raise Problem(401, title, detail, hint=_HINT, headers={"WWW-Authenticate": _CHALLENGE + error})
+def _refuse_token() -> NoReturn:
+    refuse("the access token is not valid", "it is forged, expired or ended", error=', error="invalid_token"')
+
+
+def refuse(title: str, detail: str | None = None, *, hint: str = _HINT, error: str = "") -> NoReturn:
+    """Answer 401 with the challenge that belongs to it."""
+    raise Problem(401, title, detail, hint=hint, headers={"WWW-Authenticate": _CHALLENGE + error})

@@ -28,12 +28,16 @@ _dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # as SQLAlchemy
 
 
 class Caller(NamedTuple):
-    """On whose behalf a request runs."""
+    """On whose behalf a request runs; without a customer it sees nothing that belongs to one."""
 
-    customer: UUID
+    customer: UUID | None
     org: UUID | None
     name: str
     user: UUID | None = None
+    session: UUID | None = None
+
+
+ANONYMOUS = Caller(None, None, "")
 
 
 class Statement:

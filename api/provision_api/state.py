@@ -7,8 +7,11 @@ from starlette.requests import HTTPConnection
 
 from provision.settings import Settings
 from provision_api.database import Database
+from provision_api.key import Keys
 from provision_api.limit import Seats
 from provision_api.metrics import Metrics
+from provision_api.oidc import Providers
+from provision_api.password import Hasher
 
 # Callers who may wait for an order at the same time: each costs a short look at the database now and then.
 WAITING_LIMIT = 200
@@ -26,6 +29,9 @@ class State:
     database: Database
     metrics: Metrics
     streams: Seats
+    keys: Keys
+    hasher: Hasher
+    providers: Providers
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     seats: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WAITING_LIMIT))
 

@@ -73,6 +73,9 @@ SELECT 'customer to be removed', c.id, format('%s (%s) is removed for good on %s
     (SELECT '; it still has ' || string_agg(things_in('tenant_customer_id', a.id), ', ') FROM tenant_customer AS a WHERE a.customer_id = c.id)), format('SELECT customer_restore(%L)', c.id), c.updated_date
 FROM customer AS c WHERE c.status = 'to_be_removed' AND c.removed_date IS NULL
 UNION ALL
+SELECT 'verification', v.id, format('%s waits for the code that shows that %s is theirs', u.username, u.email), format('SELECT code FROM v_verification WHERE id = %L', v.id), v.created_date
+FROM verification AS v JOIN app_user AS u ON u.id = v.user_id WHERE v.code IS NOT NULL AND (SELECT value FROM setting WHERE name = 'mail_from') = ''
+UNION ALL
 SELECT 'no worker', NULL, format('%s jobs are due and no worker is alive', count(*)), 'provision worker', min(q.start_date)
 FROM job_queue AS q WHERE q.start_date <= engine_now() AND NOT EXISTS (SELECT FROM worker) HAVING count(*) > 0
 UNION ALL

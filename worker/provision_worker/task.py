@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from uuid import UUID
 
 from psycopg.rows import class_row, dict_row
@@ -19,6 +19,9 @@ from .job import Job, Outcome, retry
 from .outcome import outcome_of
 from .providers import epp, secret
 from .providers.aws import Account
+
+if TYPE_CHECKING:
+    from types_boto3_sesv2 import SESV2Client
 
 T = TypeVar("T")
 
@@ -89,6 +92,8 @@ class Resources:
     def __init__(self, pool: ConnectionPool, aws_endpoint_url: str | None = None) -> None:
         self.pool = pool
         self._aws_endpoint_url = aws_endpoint_url
+        self._lock = threading.Lock()
+        self._own: dict[str, Account] = {}
         self.registries: Shelf[epp.Client] = Shelf(self._registry, epp.Client.close)
         self.accounts: Shelf[Account] = Shelf(self._account, lambda account: None)
 
@@ -100,6 +105,12 @@ class Resources:
         self.registries.clear()
         self.accounts.clear()
         self.pool.close()
+
+    def mail(self, region: str) -> "SESV2Client":
+        """SES, as the worker itself."""
+        with self._lock:
+            account = self._own.setdefault(region, Account(region, endpoint_url=self._aws_endpoint_url))
+        return account.ses
 
     def row(self, module: str, query: str, **parameters: Any) -> dict[str, Any] | None:
         """The first row of a named statement, or None."""

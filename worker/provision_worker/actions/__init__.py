@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from provision_worker.job import Outcome
 from provision_worker.task import Task
 
-from . import certificate, contact, domain, event, host, reconcile
+from . import certificate, contact, domain, event, host, reconcile, session
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,4 +33,5 @@ def default_actions() -> Actions:
         "provision_ssl_create": Action(certificate.create),
         "reconcile": Action(reconcile.run),
         "webhook_deliver": Action(event.deliver),
+        "session_mail": Action(session.mail),
     }

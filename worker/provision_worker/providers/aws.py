@@ -24,6 +24,7 @@ from botocore.exceptions import ClientError
 if TYPE_CHECKING:
     from types_boto3_acm import ACMClient
     from types_boto3_route53 import Route53Client
+    from types_boto3_sesv2 import SESV2Client
 
 T = TypeVar("T")
 
@@ -96,6 +97,11 @@ class Account:
     def acm(self) -> "ACMClient":
         """AWS Certificate Manager."""
         return self._client(lambda options: self._session.client("acm", **options))
+
+    @cached_property
+    def ses(self) -> "SESV2Client":
+        """Simple Email Service."""
+        return self._client(lambda options: self._session.client("sesv2", **options))
 
     @cached_property
     def route53(self) -> "Route53Client":
