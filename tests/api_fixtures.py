@@ -23,7 +23,9 @@ from .conftest import Database, _clone
 
 def settings_for(url: str, **changes: Any) -> Settings:
     """Settings of an API on the database that a superuser reaches by this URL."""
-    return Settings.model_validate({"api_database_url": url_as(url, "provision_api"), "log_level": "error"} | changes)
+    return Settings.model_validate(
+        {"api_database_url": url_as(url, "provision_api"), "password_memory_kib": 1024, "log_level": "error"} | changes
+    )
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ BEGIN
     SELECT s.id, s.user_id, u.username, o.slug INTO _pair.session_id, _pair.user_id, _pair.username, _pair.org
     FROM session AS s JOIN app_user AS u ON u.id = s.user_id LEFT JOIN org AS o ON o.id = s.org_id WHERE s.id = p_session;
     _key := signing_key_current((SELECT org_id FROM session WHERE id = p_session));
-    (_pair.key_id, _pair.algorithm, _pair.secret) := (_key.id, _key.algorithm, _key.secret);
+    SELECT _key.id, _key.algorithm, _key.secret INTO _pair.key_id, _pair.algorithm, _pair.secret;
     _pair.issued_date := _now;
     INSERT INTO access_token (session_id, key_id, expires_date) VALUES (p_session, _key.id, _now + make_interval(secs => setting_value('token_access_seconds')::int))
     RETURNING jti, expires_date INTO _pair.access_jti, _pair.access_date;
