@@ -71,7 +71,8 @@ class House:
     def make_user(self, username: str, **columns: Any) -> User:
         """A user with the password, who is verified."""
         id: UUID = self.value(
-            "INSERT INTO app_user (username, email, name, verified_date) VALUES (%s, %s, %s, engine_now()) RETURNING id",
+            "INSERT INTO app_user (username, email, name, verified_date)"
+            " VALUES (%s, %s, %s, engine_now()) RETURNING id",
             username,
             f"{username}@example.net",
             username.title(),

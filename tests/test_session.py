@@ -2,7 +2,6 @@
 
 import json
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, LiteralString
 from unittest.mock import patch
@@ -11,14 +10,12 @@ import argon2
 import jwt
 import pytest
 from httpx2 import Response
+from moto.sesv2.models import sesv2_backends
 from provision_api import password, totp
 from provision_api.app import make_app
 from provision_api.problem import Problem
-from moto.core import DEFAULT_ACCOUNT_ID
-from moto.sesv2.models import sesv2_backends
 from provision_worker.actions import default_actions
 from provision_worker.providers.aws import Account
-
 from starlette.testclient import TestClient
 
 from . import session_fixtures, worker_fixtures
@@ -569,7 +566,7 @@ def test_codes_are_mailed_where_mails_can_be_sent(house: House, engine: Engine, 
         ended = engine.ended(job["id"])
     assert (ended["status"], ended["result"]["mailed"]) == ("completed", True), ended
     assert code not in json.dumps(ended, default=str)
-    (sent,) = sesv2_backends[DEFAULT_ACCOUNT_ID]["us-east-1"].core_backend.sent_messages
+    (sent,) = sesv2_backends["123456789012"]["us-east-1"].core_backend.sent_messages
     assert (sent.source, sent.destinations["ToAddresses"]) == ("desk@example.net", ["anna@example.net"])
     assert code in sent.body
     assert code_of(house) is None
@@ -594,9 +591,10 @@ def test_what_has_expired_is_forgotten(house: House) -> None:
     house.post("/v1/register", SIGN_UP)
     house.owner.execute("SELECT signing_key_rotate(%s)", [house.org])
     tables = ("session", "refresh_token", "access_token", "login_attempt", "verification", "signing_key")
-    counts: Callable[[], list[int]] = lambda: [
-        house.value(f"SELECT count(*) FROM {table}".encode()) for table in tables
-    ]  # type: ignore[arg-type]  # noqa: E731
+
+    def counts() -> list[int]:
+        return [house.value(f"SELECT count(*) FROM {table}".encode()) for table in tables]  # type: ignore[arg-type]
+
     assert counts() == [1, 2, 2, 3, 1, 2]
     house.owner.execute("SELECT engine_sweep(NULL)")
     assert counts() == [1, 2, 2, 3, 1, 2]
