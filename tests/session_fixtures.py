@@ -64,8 +64,8 @@ class House:
 
     def make_org(self, slug: str) -> UUID:
         """An org of the customer."""
-        query: LiteralString = "INSERT INTO org (tenant_customer_id, slug, name) VALUES (%s, %s, %s) RETURNING id"
-        id: UUID = self.value(query, self.account, slug, slug)
+        query: LiteralString = "INSERT INTO org (tenant_customer_id, slug) VALUES (%s, %s) RETURNING id"
+        id: UUID = self.value(query, self.account, slug)
         return id
 
     def make_user(self, username: str, **columns: Any) -> User:
@@ -85,7 +85,7 @@ class House:
         )
         return User(id, username)
 
-    def join(self, user: User, org: UUID | None, role: str = "owner") -> UUID:
+    def join(self, user: User, org: UUID | None, role: str = "developer") -> UUID:
         """A membership in an org of the customer, or in the customer."""
         id: UUID = self.value(
             "INSERT INTO membership (user_id, tenant_customer_id, org_id, role, state)"

@@ -19,7 +19,7 @@ from provision_worker.providers.aws import Account
 from starlette.testclient import TestClient
 
 from . import session_fixtures, worker_fixtures
-from .api_fixtures import settings_for
+from .api_fixtures import host, settings_for
 from .conftest import ConnectAs, Database
 from .session_fixtures import PASSWORD, House
 from .worker_fixtures import Engine, eventually
@@ -113,7 +113,7 @@ def test_an_old_hash_is_made_anew_with_the_parameters_of_now(house: House) -> No
 ENDS: dict[str, LiteralString] = {
     "disabled": "UPDATE app_user SET status = 'disabled' WHERE username = 'jane'",
     "suspended": "UPDATE customer SET status = 'suspended'",
-    "to be removed": "UPDATE customer SET status = 'to_be_removed'",
+    "to be removed": "UPDATE customer SET status = 'to_be_removed', removal_date = engine_now() + interval '1 day'",
     "inactive account": "UPDATE tenant_customer SET is_active = false",
     "inactive member": "UPDATE membership SET state = 'inactive'",
     "removed member": "UPDATE membership SET state = 'removed'",
@@ -125,25 +125,11 @@ ENDS: dict[str, LiteralString] = {
 }
 
 
-def end(house: House, how: str) -> None:
-    """Something happens that no log-in survives."""
-    if how in ("suspended", "to be removed"):
-        removal: LiteralString = (
-            "UPDATE customer SET removal_date = engine_now() + interval '30 days', status = 'to_be_removed'"
-        )
-        has_date = house.value(
-            "SELECT count(*) FROM pg_attribute WHERE attrelid = 'customer'::regclass AND attname = 'removal_date'"
-        )
-        house.owner.execute(removal if has_date and how == "to be removed" else ENDS[how])
-    else:
-        house.owner.execute(ENDS[how])
-
-
 @pytest.mark.parametrize("how", ENDS)
 def test_what_ends_a_session_ends_it_at_the_next_request(house: House, how: str) -> None:
     token = house.log_in(org="north")["access_token"]
     assert house.me(token) == 200
-    end(house, how)
+    house.owner.execute(ENDS[how])
     answer = house.call("GET", "/v1/me", token)
     assert answer.status_code == 401
     assert 'error="invalid_token"' in answer.headers["www-authenticate"]
@@ -152,14 +138,14 @@ def test_what_ends_a_session_ends_it_at_the_next_request(house: House, how: str)
 @pytest.mark.parametrize("how", ["disabled", "suspended", "inactive member"])
 def test_what_ends_a_session_ends_its_refresh_token_too(house: House, how: str) -> None:
     token = house.log_in(org="north")["refresh_token"]
-    end(house, how)
+    house.owner.execute(ENDS[how])
     assert house.refresh(token).status_code == 401
 
 
 def test_a_user_of_a_suspended_customer_cannot_log_in(house: House) -> None:
     house.owner.execute("UPDATE app_user SET customer_id = (SELECT customer_id FROM tenant_customer)")
     token = house.log_in()["access_token"]
-    end(house, "suspended")
+    house.owner.execute(ENDS["suspended"])
     assert house.me(token) == 401
     assert house.try_log_in().status_code == 401
 
@@ -175,6 +161,49 @@ def test_a_member_of_the_whole_customer_logs_in_to_any_of_its_orgs(house: House)
     house.join(joe, None)
     token = house.log_in("joe", org=str(house.other_org))["access_token"]
     assert house.call("GET", "/v1/me", token).json()["org_id"] == str(house.other_org)
+
+
+# For which account
+
+
+def scope(house: House, token: str, **headers: str) -> tuple[int, Any, Any]:
+    """Status, account and org of a request."""
+    answer = house.call("GET", "/v1/me", token, headers=headers)
+    return answer.status_code, answer.json().get("tenant_customer_id"), answer.json().get("org_id")
+
+
+def test_a_request_acts_for_the_account_and_org_that_headers_name(house: House) -> None:
+    token, account = house.log_in()["access_token"], str(house.account)
+    # The only ones there are need not be named.
+    assert scope(house, token) == (200, account, str(house.org))
+    house.join(house.jane, house.other_org)
+    assert scope(house, token) == (200, None, None)
+    assert scope(house, token, **{"Provision-Org": "south"}) == (200, account, str(house.other_org))
+    assert scope(house, token, **{"Provision-Org": str(house.org)}) == (200, account, str(house.org))
+    assert scope(house, token, **{"Provision-Org": "south", "Provision-Account": account})[0] == 200
+    for foreign in ({"Provision-Org": "nowhere"}, {"Provision-Account": "nobody"}):
+        assert scope(house, token, **foreign)[0] == 404
+
+
+def test_no_header_leads_out_of_what_a_token_or_key_is_for(house: House) -> None:
+    house.join(house.jane, house.other_org)
+    token = house.log_in(org="north")["access_token"]
+    assert scope(house, token) == (200, str(house.account), str(house.org))
+    assert scope(house, token, **{"Provision-Org": "south"})[0] == 404
+    key = house.customer.key
+    assert scope(house, key) == (200, str(house.account), None)
+    assert scope(house, key, **{"Provision-Org": "south"}) == (200, str(house.account), str(house.other_org))
+    assert scope(house, key, **{"Provision-Account": "nobody"})[0] == 404
+
+
+def test_what_the_role_does_not_allow_is_forbidden(house: House) -> None:
+    house.join(house.make_user("vera"), house.org, "viewer")
+    order = {"items": [host()]}
+    statuses = {
+        name: house.post("/v1/orders", order, house.log_in(name, org="north")["access_token"]).status_code
+        for name in ("jane", "vera")
+    }
+    assert statuses == {"jane": 202, "vera": 403}
 
 
 # Attempts
@@ -480,7 +509,7 @@ def test_somebody_signs_up_is_verified_and_logs_in(house: House) -> None:
 )
 def test_sign_ups_that_are_refused(house: House, change: dict[str, Any], status: int) -> None:
     assert house.post("/v1/register", SIGN_UP | change).status_code == status
-    assert house.value("SELECT count(*) FROM app_user") == 1
+    assert house.value("SELECT count(*) FROM app_user WHERE NOT is_technical") == 1
 
 
 def test_a_code_can_be_tried_so_often(house: House) -> None:

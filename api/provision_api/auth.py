@@ -40,7 +40,11 @@ _SESSION = Statement(select(_session))
 _SCOPE = Statement(
     select(
         func.caller_scope(
-            bindparam("user", type_=Uuid), bindparam("account", type_=Text), bindparam("org", type_=Text)
+            bindparam("user", type_=Uuid),
+            bindparam("account", type_=Text),
+            bindparam("org", type_=Text),
+            bindparam("customer", type_=Uuid),
+            bindparam("limit", type_=Uuid),
         ).table_valued(column("tenant_customer_id"), column("org_id"))
     )
 )
@@ -62,8 +66,8 @@ async def _key_caller(request: Request, key: str) -> Caller:
     found = await state_of(request).database.read(_LOOK_UP, key_hash=hashlib.sha256(key.encode()).digest())
     if not found:
         refuse("the API key is not valid", "it is unknown, expired or revoked", error=', error="invalid_token"')
-    key = found[0]
-    return Caller(key["tenant_customer_id"], key["org_id"], key["name"], key["user_id"])
+    scope = await _scope(request, found[0])
+    return Caller(scope["tenant_customer_id"], scope["org_id"], found[0]["name"], found[0]["user_id"])
 
 
 async def _token_caller(request: Request, text: str) -> Caller:
@@ -76,16 +80,18 @@ async def _token_caller(request: Request, text: str) -> Caller:
     found = await state.database.read(_SESSION, kid=kid, jti=claims.jti, user=claims.user)
     if not found:
         _refuse_token()
-    scope = found[0] if found[0]["org_id"] else await _scope(request, claims.user)
-    row = found[0]
+    row, scope = found[0], await _scope(request, found[0])
     return Caller(scope["tenant_customer_id"], scope["org_id"], row["username"], row["user_id"], row["session_id"])
 
 
-async def _scope(request: Request, user: UUID) -> Row:
-    """For which account the request of a user is who is not limited to an org."""
+async def _scope(request: Request, found: Row) -> Row:
+    """The account and org that the headers name, within what the key or token is for; without headers just that."""
     account, org = (request.headers.get(f"provision-{name}") for name in ("account", "org"))
-    rows = await state_of(request).database.read(_SCOPE, user=user, account=account, org=org)
-    return rows[0] if rows else {"tenant_customer_id": None, "org_id": None}
+    if account is None and org is None and found["tenant_customer_id"]:
+        return found
+    limits = {"customer": found["tenant_customer_id"], "limit": found["org_id"]}
+    rows = await state_of(request).database.read(_SCOPE, user=found["user_id"], account=account, org=org, **limits)
+    return rows[0]
 
 
 def _given(request: Request) -> str:

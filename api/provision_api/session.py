@@ -72,7 +72,7 @@ class Verification(Body):
 class LogIn(Body):
     """Who logs in."""
 
-    username: str = Field(max_length=150)
+    username: str = Field(max_length=254)
     password: Password
     org: OrgName | None = None
     totp: Code | None = None
@@ -117,7 +117,7 @@ class Me(BaseModel):
     id: UUID
     username: str
     name: str | None
-    email: str
+    email: str | None
     is_platform_admin: bool
     is_staff: bool
     is_support: bool

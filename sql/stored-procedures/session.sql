@@ -147,7 +147,7 @@ LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
     RETURN EXISTS (
         SELECT FROM app_user AS u LEFT JOIN customer AS c ON c.id = u.customer_id
-        WHERE u.id = p_user AND u.status = 'active' AND u.verified_date IS NOT NULL AND (c.id IS NULL OR c.status NOT IN ('suspended', 'to_be_removed')));
+        WHERE u.id = p_user AND u.status = 'active' AND (u.verified_date IS NOT NULL OR u.email IS NULL) AND (c.id IS NULL OR c.status NOT IN ('suspended', 'to_be_removed')));
 END $$;
 COMMENT ON FUNCTION session_user_is_live(uuid) IS 'Whether a user may be logged in: not disabled, verified, and not of a customer that is suspended or to be removed.';
 
@@ -157,17 +157,15 @@ BEGIN
     RETURN EXISTS (
         SELECT FROM org AS o JOIN tenant_customer AS t ON t.id = o.tenant_customer_id JOIN customer AS c ON c.id = t.customer_id
         WHERE o.id = p_org AND o.status = 'active' AND t.is_active AND c.status NOT IN ('suspended', 'to_be_removed')
-            AND (EXISTS (SELECT FROM membership AS m
-                    WHERE m.user_id = p_user AND m.tenant_customer_id = o.tenant_customer_id AND (m.org_id IS NULL OR m.org_id = o.id)
-                        AND m.state = 'active' AND (m.expires_date IS NULL OR m.expires_date > engine_now()))
+            AND (EXISTS (SELECT FROM membership_live(p_user) AS m WHERE m.tenant_customer_id = o.tenant_customer_id AND (m.org_id IS NULL OR m.org_id = o.id))
                 OR EXISTS (SELECT FROM app_user AS u WHERE u.id = p_user AND (u.is_platform_admin OR u.is_staff OR u.is_support))));
 END $$;
-COMMENT ON FUNCTION session_org_is_open(uuid, uuid) IS 'Whether a user may be logged in to an org: a live membership reaches it, and it and its customer are neither suspended nor being removed.';
+COMMENT ON FUNCTION session_org_is_open(uuid, uuid) IS 'Whether a user may be logged in to an org: a live membership reaches it, and neither it nor its customer is suspended or being removed.';
 
 CREATE OR REPLACE FUNCTION session_org(p_user uuid, p_org text) RETURNS uuid
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
-    _org constant uuid := (SELECT id FROM org WHERE slug = p_org OR id::text = p_org);
+    _org constant uuid := (SELECT id FROM org WHERE status = 'active' AND p_org IN (slug, id::text));
 BEGIN
     IF p_org IS NULL OR session_org_is_open(p_user, _org) THEN
         RETURN _org;
@@ -206,7 +204,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     _session uuid;
 BEGIN
-    IF EXISTS (SELECT FROM app_user WHERE id = p_user AND status = 'active' AND verified_date IS NULL) THEN
+    IF EXISTS (SELECT FROM app_user WHERE id = p_user AND status = 'active' AND verified_date IS NULL AND email IS NOT NULL) THEN
         PERFORM refuse('PV403', 'the e-mail address is not verified', 'a code was sent to it', 'POST /v1/register/verify');
     ELSIF NOT session_user_is_live(p_user) THEN
         PERFORM refuse('PV401', 'this user may not log in', 'the user is disabled, or the customer suspended or to be removed', 'ask whoever looks after your account');
@@ -318,7 +316,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     _user uuid;
 BEGIN
-    INSERT INTO app_user (username, email, name) VALUES (p_username, p_email, p_name) ON CONFLICT DO NOTHING RETURNING id INTO _user;
+    INSERT INTO app_user (username, email, name) VALUES (p_username, p_email, nullif(p_name, '')) ON CONFLICT DO NOTHING RETURNING id INTO _user;
     IF _user IS NULL THEN
         PERFORM refuse('PV409', 'the username is taken', p_username, 'choose another');
     END IF;
