@@ -135,6 +135,34 @@ def test_what_ends_a_session_ends_it_at_the_next_request(house: House, how: str)
     assert 'error="invalid_token"' in answer.headers["www-authenticate"]
 
 
+@pytest.mark.parametrize(
+    "back",
+    [
+        "UPDATE app_user SET status = %s WHERE username = 'jane'",
+        "UPDATE membership SET state = %s WHERE role = 'developer'",
+    ],
+)
+def test_what_was_ended_stays_ended(house: House, back: LiteralString) -> None:
+    """Whoever is let in again logs in again."""
+    tokens, other = house.log_in(org="north"), house.log_in()
+    house.owner.execute(back, ["disabled" if "app_user" in back else "inactive"])
+    house.owner.execute(back, ["active"])
+    assert house.me(tokens["access_token"]) == house.refresh(tokens["refresh_token"]).status_code == 401
+    assert house.me(other["access_token"]) == (401 if "app_user" in back else 200)
+    house.log_in(org="north")
+
+
+def test_nothing_secret_is_kept_of_a_user_who_is_removed(house: House) -> None:
+    token = house.log_in()["access_token"]
+    house.enrol(house.jane)
+    house.owner.execute("INSERT INTO identity (issuer, subject, user_id) VALUES ('x', 'x', %s)", [house.jane.id])
+    removal: LiteralString = "status = 'disabled', email = NULL, name = NULL, removed_date = engine_now()"
+    house.owner.execute("UPDATE app_user SET " + removal + " WHERE id = %s", [house.jane.id])
+    assert house.me(token) == 401
+    for table in ("credential", "identity", "verification"):
+        assert house.value(f"SELECT count(*) FROM {table}".encode()) == 0  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("how", ["disabled", "suspended", "inactive member"])
 def test_what_ends_a_session_ends_its_refresh_token_too(house: House, how: str) -> None:
     token = house.log_in(org="north")["refresh_token"]

@@ -283,6 +283,33 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION session_close(uuid, boolean) IS 'Logs the caller out, of this session or of all.';
 
+CREATE OR REPLACE FUNCTION session_user_ended() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: whoever changes a user need not be allowed to see sessions.
+BEGIN
+    -- For good: whoever is let in again logs in again.
+    PERFORM session_end_all(NEW.id, 'the user was disabled');
+    IF NEW.removed_date IS NOT NULL THEN
+        DELETE FROM credential WHERE user_id = NEW.id;
+        DELETE FROM identity WHERE user_id = NEW.id;
+        DELETE FROM verification WHERE user_id = NEW.id;
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION session_user_ended() IS 'Ends the sessions of a user who is disabled, and forgets the credentials and identities of one who is removed.';
+SELECT class.replace_trigger('app_user_ended_tg', 'app_user', 'AFTER UPDATE ON {table} FOR EACH ROW WHEN (NEW.status = ''disabled'' AND (OLD.status, OLD.removed_date) IS DISTINCT FROM (NEW.status, NEW.removed_date))', 'session_user_ended()');
+
+CREATE OR REPLACE FUNCTION session_member_ended() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: whoever changes a member need not be allowed to see sessions.
+BEGIN
+    PERFORM session_end(s.id, 'the membership ended') FROM session AS s
+    WHERE s.user_id = NEW.user_id AND s.ended_date IS NULL AND s.org_id IS NOT NULL AND NOT session_org_is_open(s.user_id, s.org_id);
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION session_member_ended() IS 'Ends the sessions for orgs that a user is no longer an active member of.';
+SELECT class.replace_trigger('membership_ended_tg', 'membership', 'AFTER UPDATE ON {table} FOR EACH ROW WHEN (OLD.state = ''active'' AND NEW.state <> ''active'')', 'session_member_ended()');
+
 CREATE OR REPLACE FUNCTION session_list() RETURNS TABLE (id uuid, username text, org text, created_date timestamptz, expires_date timestamptz, ended_date timestamptz, ended_reason text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: sessions have no grants.
