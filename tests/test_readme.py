@@ -148,7 +148,7 @@ def test_the_page_of_the_api_has_every_route() -> None:
         for method, operation in operations.items()
         if method != "parameters"
     }
-    assert set(rows("`(?:GET|POST|PATCH|DELETE)`")) == routes
+    assert set(rows("`(?:GET|POST|PUT|PATCH|DELETE)`")) == routes
 
 
 def test_the_page_of_the_api_has_every_operation_and_its_fields(shop: Shop) -> None:

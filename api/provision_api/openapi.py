@@ -70,9 +70,9 @@ _SECURITY = {
         "type": "apiKey",
         "in": "header",
         "name": "Authorization",
-        "description": "Token and an API key of 40 hex digits",
+        "description": "Token and an API key of 40 hex digits, or an access token",
     },
-    "bearer": {"type": "http", "scheme": "bearer", "description": "the same key, for clients that know only this"},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "an access token, or an API key"},
 }
 
 

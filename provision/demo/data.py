@@ -101,6 +101,7 @@ def fill(stage: Stage, database: Database) -> Cast:
     shop_url = database.login("demo_shop", "provision_integration", stage.owner_url)
     database.execute("integration", login="demo_shop", customer=shop.account)
     operator_url = database.login("demo_operator", "provision_operator", stage.owner_url)
+    database.execute("first_admin")
     _host_zone(stage)
     _take_name(stage)
     return Cast(shop, agency, registry, shop_url, operator_url)

@@ -7,6 +7,9 @@ INSERT INTO tenant (name) VALUES (%(name)s) RETURNING id
 WITH made AS (INSERT INTO customer (name, email) VALUES (%(name)s, %(email)s) RETURNING id)
 INSERT INTO tenant_customer (tenant_id, customer_id) SELECT %(tenant)s, id FROM made RETURNING id
 
+-- name: first_admin
+UPDATE setting SET value = '1' WHERE name = 'allow_first_admin'
+
 -- name: accreditation
 INSERT INTO accreditation (tenant_id, provider, name, registrar_id, endpoint, region, secret_ref, settings)
 VALUES (%(tenant)s, %(provider)s, %(name)s, %(registrar_id)s, %(endpoint)s, %(region)s, %(secret_ref)s, %(settings)s)
