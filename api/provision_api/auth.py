@@ -8,7 +8,6 @@ and `Provision-Org` name, else the only one the user has.
 import hashlib
 import re
 from typing import NoReturn
-from uuid import UUID
 
 import structlog
 from sqlalchemy import LargeBinary, Text, Uuid, bindparam, column, func, select

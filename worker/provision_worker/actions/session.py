@@ -1,7 +1,7 @@
 """Mails of verification codes, through SES with the worker's own AWS credentials.
 
-A code is in the database until it is mailed and in no job. A worker that dies after SES took the mail leaves it there, and
-it is mailed once more, which harms nobody: it is the same code.
+A code is in the database until it is mailed, and in no job. A worker that dies after SES took the mail leaves it there,
+and it is mailed once more, which harms nobody: it is the same code.
 """
 
 from typing import Any
