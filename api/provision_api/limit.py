@@ -64,10 +64,10 @@ class Seats:
     def __init__(self, limit: int, limit_each: int) -> None:
         self._limit = limit
         self._limit_each = limit_each
-        self._taken: Counter[UUID] = Counter()
+        self._taken: Counter[UUID | None] = Counter()
 
     @contextmanager
-    def take(self, customer: UUID) -> Iterator[None]:
+    def take(self, customer: UUID | None) -> Iterator[None]:
         """Hold a seat.
 
         Raises:

@@ -1,4 +1,4 @@
--- depends: 0006.certificate
+-- depends: 0007.session
 --
 -- The outbox is audit_trail_log: whatever is logged of a customer's rows is an event, written by the transaction that did
 -- it. event_page() reads events in the order (era, xid, id) and only those below the oldest transaction that is still

@@ -268,7 +268,9 @@ BEGIN
         AND (caller_sees_all() OR (tenant_customer_id = caller_customer() AND (caller_org() IS NULL OR org_id = caller_org()))) FOR UPDATE;
     IF NOT FOUND THEN
         PERFORM refuse('PV404', 'webhook not found', p_id::text, 'SELECT * FROM v_webhook');
-    ELSIF p_version <> _webhook.version THEN
+    END IF;
+    PERFORM caller_require('webhook.change', _webhook.tenant_customer_id, _webhook.org_id, 'webhook', p_id::text);
+    IF p_version <> _webhook.version THEN
         PERFORM refuse('PV412', 'the webhook has changed meanwhile', format('it is version %s, not %s', _webhook.version, p_version), 'read it again');
     END IF;
     RETURN _webhook;
@@ -286,7 +288,9 @@ BEGIN
     PERFORM check_fields('webhook', ARRAY[p], '{url}', '{"url": "string", "types": "array", "is_active": "boolean"}');
     IF caller_customer() IS NULL THEN
         PERFORM refuse('PV400', 'whose webhook?', 'the caller acts for no account', 'act for an account');
-    ELSIF (SELECT count(*) >= 20 FROM webhook WHERE tenant_customer_id = caller_customer()) THEN
+    END IF;
+    PERFORM caller_require('webhook.change', caller_customer(), caller_org());
+    IF (SELECT count(*) >= 20 FROM webhook WHERE tenant_customer_id = caller_customer()) THEN
         PERFORM refuse('PV422', 'no more webhooks', '20 are there', 'remove one');
     END IF;
     INSERT INTO webhook (id, tenant_customer_id, org_id, url, types, is_active)
