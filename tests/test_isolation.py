@@ -259,6 +259,10 @@ def inserted(world: World, table: str) -> str:
             continue
         except psycopg.errors.IntegrityError:
             pass  # It was let through to the table.
+        except psycopg.Error as error:
+            if error.sqlstate != "PV404":
+                raise
+            continue
         found.append(name)
     return " ".join(found) or "nothing"
 

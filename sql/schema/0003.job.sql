@@ -197,7 +197,7 @@ CREATE TABLE engine_lock (
 );
 COMMENT ON TABLE engine_lock IS 'Rows that are locked and never read: an advisory lock could be taken by any log-in that knows its number.';
 COMMENT ON COLUMN engine_lock.name IS 'What only one may do at a time.';
-INSERT INTO engine_lock VALUES ('sweep');
+INSERT INTO engine_lock VALUES ('sweep'), ('label');
 
 CREATE TABLE schedule (
     name text NOT NULL,

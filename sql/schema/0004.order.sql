@@ -206,6 +206,7 @@ CREATE TABLE order_turn (
     CONSTRAINT order_turn_pk PRIMARY KEY (tenant_customer_id),
     CONSTRAINT order_turn_tenant_customer_fk FOREIGN KEY (tenant_customer_id) REFERENCES tenant_customer (id) ON DELETE CASCADE
 );
+SELECT class.tenancy_policy('order_turn', 'tenant_customer_id = (SELECT caller_customer()) AND (SELECT caller_org()) IS NULL');
 COMMENT ON TABLE order_turn IS 'One row per customer, locked while orders are accepted that share parts in any order; an advisory lock could be taken by any log-in.';
 COMMENT ON COLUMN order_turn.tenant_customer_id IS 'The customer.';
 

@@ -18,7 +18,7 @@ BEGIN
     SELECT jsonb_object_agg(n.key, CASE WHEN n.key = ANY (TG_ARGV) THEN '["***", "***"]' ELSE jsonb_build_array(_old -> n.key, n.value) END)
     INTO _changed
     FROM jsonb_each(_new) AS n
-    WHERE n.value IS DISTINCT FROM _old -> n.key AND n.key NOT IN ('updated_date', 'updated_by', 'previous_status_id', 'version');
+    WHERE n.value IS DISTINCT FROM _old -> n.key AND n.key NOT IN ('updated_date', 'updated_by', 'previous_status_id', 'previous_status', 'previous_state', 'version');
     IF _changed IS NOT NULL THEN
         INSERT INTO audit_trail_log (table_name, row_id, tenant_customer_id, org_id, operation, changed, reason)
         VALUES (TG_TABLE_NAME, NEW.id, class.log_account(TG_TABLE_NAME, _new), (_new ->> 'org_id')::uuid, 'change', _changed, _new ->> 'result_message');
@@ -146,7 +146,7 @@ DECLARE
     _legal text := replace(replace(class.transition_check(p_machine), '{old}', 'OLD.' || p_column), '{new}', 'NEW.' || p_column);
     _starts text;
 BEGIN
-    SELECT string_agg(quote_literal(to_state), ', ') INTO _starts FROM state_transition WHERE machine = p_machine AND from_state IS NULL;
+    SELECT string_agg(quote_literal(to_state), ', ' ORDER BY to_state) INTO _starts FROM state_transition WHERE machine = p_machine AND from_state IS NULL;
     EXECUTE format($template$
         CREATE OR REPLACE FUNCTION %1$I() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $body$
         BEGIN

@@ -133,12 +133,12 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION label(text) IS 'A name as a DNS label; empty if nothing of it can be.';
 
-CREATE OR REPLACE FUNCTION label_lock(p_label text) RETURNS void
+CREATE OR REPLACE FUNCTION label_lock() RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended('label ' || left(p_label, 3), 0));
+    PERFORM FROM engine_lock WHERE name = 'label' FOR UPDATE;
 END $$;
-COMMENT ON FUNCTION label_lock(text) IS 'Lets those who make labels that begin alike, a customer''s or an org''s, do so one after the other: each sees which are taken.';
+COMMENT ON FUNCTION label_lock() IS 'Lets those who make labels, customers'' and orgs'', do so one after the other: each sees which are taken.';
 
 CREATE OR REPLACE FUNCTION customer_cid(p_name text) RETURNS text
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -146,7 +146,7 @@ DECLARE
     _letters constant text := left(COALESCE(nullif(regexp_replace(lower(normalize(p_name, NFKD)), '[^a-z]', '', 'g'), ''), 'customer'), 30);
     _cid text;
 BEGIN
-    PERFORM label_lock(_letters);
+    PERFORM label_lock();
     FOR _n IN 3 .. 2147483647 LOOP
         _cid := CASE WHEN _n <= greatest(length(_letters), 3) THEN left(_letters, _n) ELSE _letters || (_n - greatest(length(_letters), 3)) END;
         EXIT WHEN NOT EXISTS (SELECT FROM customer WHERE cid = _cid) AND NOT EXISTS (SELECT FROM org WHERE slug = _cid AND status = 'active');
@@ -181,7 +181,7 @@ BEGIN
     ELSIF p_kind = 'hosting' AND p_name = 'default' THEN
         RETURN _cid;
     END IF;
-    PERFORM label_lock(_label);
+    PERFORM label_lock();
     FOR _n IN 1 .. 2147483647 LOOP
         _slug := left(_label, 62 - length(_cid) - CASE _n WHEN 1 THEN 0 ELSE length(_n::text) END) || CASE _n WHEN 1 THEN '' ELSE _n::text END || '-' || _cid;
         EXIT WHEN NOT EXISTS (SELECT FROM org WHERE slug = _slug AND status = 'active');
@@ -201,7 +201,7 @@ BEGIN
     END IF;
     NEW.name := COALESCE(NEW.name, NEW.slug);
     NEW.slug := COALESCE(NEW.slug, org_slug(NEW.tenant_customer_id, NEW.kind, NEW.name));
-    PERFORM label_lock(NEW.slug);
+    PERFORM label_lock();
     IF EXISTS (SELECT FROM customer AS c JOIN tenant_customer AS a ON a.customer_id = c.id WHERE c.cid = NEW.slug AND a.id <> NEW.tenant_customer_id) THEN
         PERFORM refuse('PV409', 'the name of the org is taken', NEW.slug, 'take another');
     END IF;
@@ -230,7 +230,8 @@ BEGIN
         RETURN NEW;
     END IF;
     -- Two owners who leave at once leave one after the other.
-    PERFORM pg_advisory_xact_lock(hashtextextended('owner ' || COALESCE(OLD.org_id, OLD.tenant_customer_id), 0));
+    PERFORM FROM org WHERE id = OLD.org_id FOR NO KEY UPDATE;
+    PERFORM FROM tenant_customer WHERE id = OLD.tenant_customer_id AND OLD.org_id IS NULL FOR NO KEY UPDATE;
     IF NOT EXISTS (
         SELECT FROM membership AS m JOIN app_user AS u ON u.id = m.user_id AND u.status = 'active' AND NOT u.is_technical
         WHERE m.tenant_customer_id = OLD.tenant_customer_id AND m.org_id IS NOT DISTINCT FROM OLD.org_id AND m.id <> OLD.id
