@@ -201,6 +201,7 @@ def test_tokens_of_a_retired_key_are_good_until_they_end(house: House, connect_a
 
 def test_a_revoked_key_ends_its_tokens_at_once_and_no_others(house: House, connect_as: ConnectAs) -> None:
     leaked, other = house.log_in(org="north"), house.log_in()
+    assert house.me(leaked["access_token"]) == 200
     operator = connect_as("provision_operator")
     operator.execute("SELECT signing_key_revoke(kid) FROM v_signing_key WHERE org = 'north'")
     assert (house.me(leaked["access_token"]), house.refresh(leaked["refresh_token"]).status_code) == (401, 401)

@@ -1,5 +1,5 @@
-"""Who is calling: an API key (40 hex digits, of which the database knows the SHA-256) or an access token (a JWT), each
-of them in `Authorization: Token …` or in `Authorization: Bearer …` (RFC 6750).
+"""Who is calling: an API key (40 hex digits, of which the database knows the SHA-256) or an access token (a JWT),
+either of them in `Authorization: Token …` or in `Authorization: Bearer …` (RFC 6750).
 
 A request acts for one account: that of the key or of the token's org, else the one that the headers `Provision-Account`
 and `Provision-Org` name, else the only one the user has.

@@ -223,12 +223,12 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     _session session;
 BEGIN
-    -- One after the other per family: whoever spends a token and whoever ends the family do not miss each other.
     SELECT s.* INTO _session FROM refresh_token AS r JOIN session AS s ON s.id = r.session_id JOIN signing_key AS k ON k.id = p_kid AND k.org_id IS NOT DISTINCT FROM s.org_id
-    WHERE r.jti = p_jti AND s.user_id = p_user AND (k.not_after IS NULL OR k.not_after > engine_now()) FOR UPDATE OF s;
+    WHERE r.jti = p_jti AND s.user_id = p_user AND (k.not_after IS NULL OR k.not_after > engine_now());
     IF NOT FOUND OR _session.ended_date IS NOT NULL THEN
         RETURN;
     END IF;
+    -- Whoever comes at the same moment waits here, and finds it spent. What the other was given dies with the session.
     UPDATE refresh_token SET spent_date = engine_now() WHERE jti = p_jti AND spent_date IS NULL AND expires_date > engine_now();
     IF NOT FOUND THEN
         PERFORM session_end(_session.id, 'a spent refresh token was used again');
