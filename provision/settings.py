@@ -9,6 +9,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -30,10 +31,18 @@ def _check_database_url(url: SecretStr) -> SecretStr:
     return url
 
 
+def _check_proxies(text: str) -> str:
+    for part in text.split(","):
+        if part.strip() not in ("*", ""):
+            ip_network(part.strip())
+    return text
+
+
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_check_database_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(ge=0)]
 
 
 class Settings(BaseModel):
@@ -60,6 +69,16 @@ class Settings(BaseModel):
     api_stream_limit_each: Count = Field(20, description="event streams of one customer; more are answered 429")
     body_limit_bytes: Count = Field(1 << 20, description="largest request body; more is answered 413")
     request_timeout_seconds: Seconds = Field(30, description="longest time a request may take; more is answered 503")
+    rate_per_caller: Rate = Field(
+        100, description="requests per second from one user, per API process; more is answered 429; 0: no limit"
+    )
+    rate_per_address: Rate = Field(
+        200, description="requests per second from one address (IPv6: /64), per API process; 0: no limit"
+    )
+    rate_burst_seconds: Seconds = Field(10, description="what may come in so many seconds may also come at once")
+    api_proxies: Annotated[str, AfterValidator(_check_proxies)] = Field(
+        "127.0.0.1,::1", description="load balancers whose X-Forwarded-For and -Proto count: addresses, networks or *"
+    )
 
     password_memory_kib: Annotated[int, Field(ge=1024)] = Field(
         65536, description="memory that checking a password takes (argon2id); other log-ins are rehashed as they come"

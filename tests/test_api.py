@@ -523,27 +523,6 @@ def test_after_the_database_was_killed_requests_are_put_off_and_then_served() ->
             eventually(lambda: client.get(order).status_code == 200, "recovery", 40)
 
 
-def test_the_description_is_true(database: Database, customer: api_fixtures.Customer, tmp_path: Path) -> None:
-    """Schemathesis sends what the description allows and what it forbids, and compares the answers with it.
-
-    What the description cannot say, the rules of each operation, is not known to it: hence the excluded check.
-    """
-    with serving(settings_for(database.url)) as served:
-        command = [
-            str(Path(sys.executable).with_name("schemathesis")),
-            "run",
-            f"{served.url}/openapi.json",
-            "--header",
-            f"Authorization: Token {customer.key}",
-            "--exclude-checks=positive_data_acceptance",
-            "--max-examples=10",
-            "--seed=1",
-            "--no-color",
-        ]
-        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout
-
-
 # The command line
 
 

@@ -122,6 +122,10 @@ def test_a_wrong_shape_is_refused_with_its_place(strict_api: Api, body: Any, poi
     assert strict_api.count() == 0
 
 
+def test_a_whole_number_may_be_written_with_a_point(api: Api) -> None:
+    assert api.order(priority=3.0).json()["priority"] == 3
+
+
 # Idempotency
 
 

@@ -3,7 +3,9 @@
 `python -m tests.test_readme` writes docs/settings.md anew.
 """
 
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,7 +23,7 @@ from provision.migrate import migrate
 from provision.server import Server, find_binaries
 from provision.settings import Settings, describe
 
-from . import sql_fixtures
+from . import api_fixtures, sql_fixtures
 from .conftest import PG_BIN, Database
 from .sql_fixtures import Shop
 from .worker_fixtures import (
@@ -149,6 +151,19 @@ def test_the_page_of_the_api_has_every_route() -> None:
         if method != "parameters"
     }
     assert set(rows("`(?:GET|POST|PUT|PATCH|DELETE)`")) == routes
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_lines_of_the_page_of_the_api_do_what_it_says(database: Database, owner: psycopg.Connection) -> None:
+    (script,) = re.findall(r"^```sh\n(.*?)^```", API, re.MULTILINE | re.DOTALL)
+    customer = api_fixtures.make_customer(owner, "Blue Shop")
+    with api_fixtures.serving(api_fixtures.settings_for(database.url)) as served:
+        environment = os.environ | {"API": served.url, "KEY": customer.key}
+        command = ["bash", "-eu", "-c", script]
+        answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"HTTP/1.1 (\d+)", answer) == ["201", "200", "200", "204"]
+    assert re.findall(r'^etag: ("\d+")', answer, re.MULTILINE) == ['"1"', '"2"']
+    assert '"contact_email":"team@example.net"' in answer
 
 
 def test_the_page_of_the_api_has_every_operation_and_its_fields(shop: Shop) -> None:

@@ -60,6 +60,10 @@ def test_an_empty_variable_is_not_set(tmp_path: Path) -> None:
             "PROVISION_API_PORT: 'http' does not do: expected a valid integer, unable to parse string as an integer",
         ),
         ({"PROVISION_LOG_FORMAT": "xml"}, "PROVISION_LOG_FORMAT: 'xml' does not do: expected 'console' or 'json'"),
+        (
+            {"PROVISION_API_PROXIES": "10.0.0.0/8, lb1"},
+            "PROVISION_API_PROXIES: '10.0.0.0/8, lb1' does not do: 'lb1' does not appear to be an IPv4 or IPv6 network",
+        ),
         ({"PROVISION_API_CERTIFICATE": "a.pem"}, "api_certificate and api_key_file go together: set both or neither"),
     ],
 )

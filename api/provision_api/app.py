@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from provision.database import async_pool, role_url
 from provision.settings import Settings
-from provision_api import event, health, identity, openapi, order, session
+from provision_api import event, health, identity, openapi, order, session, tenancy
 from provision_api.database import Database
 from provision_api.envelope import Envelope
 from provision_api.key import Keys
@@ -20,6 +20,8 @@ from provision_api.metrics import Metrics
 from provision_api.oidc import load_providers
 from provision_api.password import Hasher
 from provision_api.problem import Problem
+from provision_api.rate import AddressLimit, Buckets
+from provision_api.resource import free_paths
 from provision_api.state import State
 
 # How long a request waits for a connection before it is answered 503.
@@ -33,10 +35,17 @@ def make_app(
     pool = async_pool(role_url(settings, "api"), "provision api", size=settings.api_pool_size, timeout=pool_seconds)
     metrics = Metrics()
     metrics.watch(pool)
+    surfaces = (order, tenancy, session, identity, event, health, openapi)
+    routes = [route for surface in surfaces for route in surface.routes]
+    addresses, callers = (
+        Buckets(what, rate, settings.rate_burst_seconds)
+        for what, rate in (("address", settings.rate_per_address), ("caller", settings.rate_per_caller))
+    )
     app = Starlette(
-        routes=[*order.routes, *event.routes, *session.routes, *identity.routes, *health.routes, *openapi.routes],
+        routes=routes,
         middleware=[
             Middleware(Envelope, metrics=metrics),
+            Middleware(AddressLimit, buckets=addresses, free=free_paths(routes)),
             Middleware(
                 Limits,
                 body_bytes=settings.body_limit_bytes,
@@ -53,6 +62,7 @@ def make_app(
         settings,
         database,
         metrics,
+        callers,
         Seats(settings.api_stream_limit, settings.api_stream_limit_each),
         Keys(database),
         Hasher(settings.password_memory_kib),

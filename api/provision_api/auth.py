@@ -53,8 +53,14 @@ async def authenticate(request: Request) -> Caller:
     """The caller.
 
     Raises:
-        Problem: 401; malformed credentials are refused without asking the database.
+        Problem: 401, malformed credentials without asking the database; 429 if the caller asks too often.
     """
+    caller = await _caller(request)
+    state_of(request).callers.take(str(caller.user or caller.customer))
+    return caller
+
+
+async def _caller(request: Request) -> Caller:
     given = _given(request)
     if _API_KEY.fullmatch(given):
         return await _key_caller(request, given)

@@ -1,4 +1,4 @@
-"""Request headers that mean something to orders, and conditional answers."""
+"""Request headers that mean something to us, and conditional requests."""
 
 import hashlib
 import re
@@ -11,8 +11,8 @@ from provision_api.problem import FieldError, Problem
 WAIT_LIMIT_SECONDS = 60
 
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
-_VERSION = re.compile(r'"([0-9]{1,18})"')
 _WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,9})\"?", re.IGNORECASE)
+_VERSION = re.compile(r'"([1-9][0-9]{0,17})"')
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}(-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(-.*)?")
 
 
@@ -45,26 +45,11 @@ def traceparent(request: Request) -> str | None:
     return "00" + match[1]
 
 
-def expected_version(request: Request) -> int:
-    """The version in `If-Match`, which a change has to name: what the caller has seen is what it changes.
-
-    Raises:
-        Problem: 428 without the header, 412 if it cannot be the version of anything.
+def conditional(request: Request, response: Response, version: int | None = None) -> Response:
+    """Give the answer its ETag, weak without a version; 304 without body when the caller has it already
+    (RFC 9110 section 13.1.2).
     """
-    given = request.headers.getlist("if-match")
-    if not given:
-        raise Problem(
-            428, "say which version you change", "If-Match", hint="send If-Match with the ETag of what you read"
-        )
-    match = _VERSION.fullmatch(given[0]) if len(given) == 1 else None
-    if match is None:
-        raise Problem(412, "it is another version", given[0][:100], hint='If-Match is an ETag such as "3"')
-    return int(match[1])
-
-
-def conditional(request: Request, response: Response) -> Response:
-    """Give the answer its weak ETag; 304 without body when the caller has it already (RFC 9110 section 13.1.2)."""
-    tag = f'W/"{hashlib.sha256(response.body).hexdigest()[:32]}"'
+    tag = f'W/"{hashlib.sha256(response.body).hexdigest()[:32]}"' if version is None else f'"{version}"'
     response.headers["ETag"] = tag
     response.headers["Cache-Control"] = "private, no-cache"
     if request.method in ("GET", "HEAD") and _knows(request, tag):
@@ -77,3 +62,20 @@ def _knows(request: Request, tag: str) -> bool:
     given = ",".join(request.headers.getlist("if-none-match"))
     known = {entry.strip().removeprefix("W/") for entry in given.split(",")}
     return "*" in known or tag.removeprefix("W/") in known
+
+
+def expected_version(request: Request) -> int | None:
+    """The version of `If-Match` (RFC 9110 section 13.1.1); None for `*`, any.
+
+    Raises:
+        Problem: 428 without the header (RFC 6585), 412 if it is no ETag that a version has: a weak one never matches.
+    """
+    given = ",".join(request.headers.getlist("if-match")).strip()
+    if not given:
+        raise Problem(428, "If-Match is required", hint="send the ETag of what you have seen, or *")
+    if given == "*":
+        return None
+    match = _VERSION.fullmatch(given)
+    if match is None:
+        raise Problem(412, "it has changed meanwhile", given[:100], hint="send the one ETag that GET has answered")
+    return int(match[1])

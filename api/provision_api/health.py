@@ -52,11 +52,15 @@ _OK = {200: Success(description="all is well", model=Health)}
 routes = [
     resource(
         "/healthz",
-        get=Operation(handler=alive, summary="Does the process live?", tag="operation", success=_OK, public=True),
+        get=Operation(
+            handler=alive, summary="Does the process live?", tag="operation", success=_OK, public=True, is_free=True
+        ),
     ),
     resource(
         "/readyz",
-        get=Operation(handler=ready, summary="Can it serve requests?", tag="operation", success=_OK, public=True),
+        get=Operation(
+            handler=ready, summary="Can it serve requests?", tag="operation", success=_OK, public=True, is_free=True
+        ),
     ),
     resource(
         "/metrics",
@@ -66,6 +70,7 @@ routes = [
             tag="operation",
             success={200: Success(description="in Prometheus' text format", media_type="text/plain")},
             public=True,
+            is_free=True,
         ),
     ),
 ]

@@ -16,12 +16,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from provision_api.problem import CONTENT_TYPE
+from provision_api.problem import CONTENT_TYPE, RETRIABLE
 from provision_api.resource import Header, Methods, Operation, Success, resource
 
 _REFERENCE = "#/components/schemas/{model}"
-# Any request may be answered so; 401 only where a key is asked for.
-_ALWAYS = (500, 503)
+# Any request may be answered so; 401 only where a key is asked for, 429 where requests are counted.
+_ALWAYS = {500, 503}
 
 
 class ProblemError(BaseModel):
@@ -119,7 +119,8 @@ def _operation(method: str, route: Route, operation: Operation) -> dict[str, Any
 
 
 def _problems(operation: Operation) -> list[int]:
-    return sorted({*operation.problems, *_ALWAYS} | (set() if operation.public else {401}))
+    public, free = operation.public, operation.is_free
+    return sorted({*operation.problems} | _ALWAYS | (set() if public else {401}) | (set() if free else {429}))
 
 
 def _query(operation: Operation) -> list[dict[str, Any]]:
@@ -142,32 +143,37 @@ def _headers(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _header(header: Header) -> dict[str, Any]:
-    return {"description": header.description, "schema": dict(header.schema)}
+    described = {"description": header.description, "schema": dict(header.schema)}
+    return described | ({"required": True} if header.is_required else {})
 
 
 def _body(operation: Operation) -> dict[str, Any] | None:
     if operation.body is None:
         return None
-    return {"required": operation.body_required, "content": _content("application/json", operation.body)}
+    return {"required": operation.body_required, "content": _content(operation.body, *operation.body_types)}
 
 
-def _content(media_type: str, model: type[BaseModel]) -> dict[str, Any]:
-    return {media_type: {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}}
+def _content(model: type[BaseModel], *media_types: str) -> dict[str, Any]:
+    return {media_type: {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}} for media_type in media_types}
 
 
 def _success(success: Success) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": success.description}
     if success.model is not None:
-        answer["content"] = _content("application/json", success.model)
+        answer["content"] = _content(success.model, "application/json")
     elif success.media_type is not None:
-        answer["content"] = {success.media_type: {"schema": {"type": "string"}}}
+        kind = "object" if success.media_type == "application/json" else "string"
+        answer["content"] = {success.media_type: {"schema": {"type": kind}}}
     if success.headers:
         answer["headers"] = {name: _header(header) for name, header in success.headers.items()}
     return answer
 
 
 def _problem(status: int) -> dict[str, Any]:
-    return {"description": HTTPStatus(status).phrase, "content": _content(CONTENT_TYPE, ProblemDocument)}
+    described: dict[str, Any] = {"content": _content(ProblemDocument, CONTENT_TYPE)}
+    if status in RETRIABLE:
+        described["headers"] = {"Retry-After": {"description": "in how many seconds", "schema": {"type": "integer"}}}
+    return {"description": HTTPStatus(status).phrase} | described
 
 
 # The page -------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple
-from urllib.parse import urlencode
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -19,13 +18,13 @@ from sqlalchemy.dialects.postgresql import JSONB
 from starlette.requests import Request
 from starlette.responses import Response
 
-from provision_api import header
+from provision_api import header, page
 from provision_api.auth import authenticate
 from provision_api.database import Caller, Statement, fetch
 from provision_api.limit import extend_deadline
 from provision_api.problem import Problem
-from provision_api.resource import Header, Operation, Success, resource
-from provision_api.shape import read_body, read_optional_body, read_query
+from provision_api.resource import ETAG, IF_NONE_MATCH, LINK, LOCATION, Header, Operation, Success, resource
+from provision_api.shape import WHOLE, read_body, read_optional_body, read_query
 from provision_api.state import state_of
 
 # How soon a caller who waits is told, and how seldom at last the database is asked for each of them.
@@ -35,7 +34,7 @@ LAST_POLL_SECONDS = 0.5
 OrderStatus = Literal["created", "processing", "completed", "partially_completed", "failed", "cancelled"]
 UNFINISHED: tuple[OrderStatus, ...] = ("created", "processing")
 Reference = Annotated[str, Field(min_length=1, max_length=255)]
-Priority = Annotated[int, Field(ge=0, le=9, description="of its jobs; lower is sooner")]
+Priority = Annotated[int, Field(ge=0, le=9, description="of its jobs; lower is sooner"), WHOLE]
 
 
 class Item(BaseModel):
@@ -74,13 +73,9 @@ class CancelRequest(BaseModel):
     reason: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
 
 
-class OrderQuery(BaseModel):
+class OrderQuery(page.PageQuery):
     """Which orders are listed, newest first."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    limit: int = Field(50, ge=1, le=200, description="most orders on a page")
-    after: UUID | None = Field(None, description="id of the last order of the page before; the Link header has it")
     status: OrderStatus | None = None
     external_reference: Reference | None = None
 
@@ -315,38 +310,9 @@ async def index(request: Request) -> Response:
     """A page of orders."""
     caller = await authenticate(request)
     query = read_query(request, OrderQuery)
-    statement = _page(query, caller)
+    statement = page.statement(query, _order, _SUMMARY, _order.c.tenant_customer_id == caller.customer)
     rows = await state_of(request).database.run(caller, lambda connection: fetch(connection, statement))
-    page = OrderPage.model_validate({"orders": rows[: query.limit]})
-    response = Response(page.model_dump_json(), media_type="application/json", headers=_links(query, rows))
-    return header.conditional(request, response)
-
-
-def _page(query: OrderQuery, caller: Caller) -> Statement:
-    """One more than asked for, to see whether there is a next page. Ids are time-ordered, so they are the keyset."""
-    orders = _order.c
-    wanted = [orders.tenant_customer_id == caller.customer]
-    if query.after is not None:
-        wanted.append(orders.id < bindparam("after", query.after, Uuid))
-    if query.status is not None:
-        wanted.append(orders.status == query.status)
-    if query.external_reference is not None:
-        wanted.append(orders.external_reference == query.external_reference)
-    return Statement(select(*_SUMMARY).where(*wanted).order_by(orders.id.desc()).limit(query.limit + 1))
-
-
-def _links(query: OrderQuery, rows: list[dict[str, Any]]) -> dict[str, str]:
-    """The Link header (RFC 8288) to the first page and, if there is one, the next."""
-    given = query.model_dump(mode="json", exclude_defaults=True, exclude={"after"})
-    links = [_link(given, "first")]
-    if len(rows) > query.limit:
-        links.append(_link(given | {"after": str(rows[query.limit - 1]["id"])}, "next"))
-    return {"Link": ", ".join(links)}
-
-
-def _link(parameters: Mapping[str, Any], relation: str) -> str:
-    query = urlencode(parameters)
-    return f'</v1/orders{"?" if query else ""}{query}>; rel="{relation}"'
+    return page.answer(request, query, OrderPage, "orders", rows)
 
 
 def _answer(
@@ -357,9 +323,6 @@ def _answer(
 
 # Routes ---------------------------------------------------------------------------------------------------------------
 
-_ETAG = Header(description="changes whenever the answer does")
-_IF_NONE_MATCH = Header(description="ETag of the answer you have; 304 if it is still the same")
-_LOCATION = Header(description="the order")
 _POST_HEADERS = {
     "Idempotency-Key": Header(
         description="your name for this request: sent again, it is the same order; kept 7 days",
@@ -368,10 +331,9 @@ _POST_HEADERS = {
     "Prefer": Header(description="wait=N answers when the order has ended, after N seconds (at most 60) at the latest"),
     "traceparent": Header(description="W3C trace context; goes with the order to its jobs"),
 }
-_ORDER = Success(description="the order", model=Order, headers={"ETag": _ETAG})
-_UNCHANGED = Success(description="unchanged", headers={"ETag": _ETAG})
-
-_ACCEPTED = {"Location": _LOCATION, "ETag": _ETAG}
+_ORDER = Success(description="the order", model=Order, headers={"ETag": ETAG})
+_UNCHANGED = Success(description="unchanged", headers={"ETag": ETAG})
+_ACCEPTED = {"Location": LOCATION, "ETag": ETAG}
 
 routes = [
     resource(
@@ -381,12 +343,12 @@ routes = [
             summary="List your orders",
             tag="orders",
             query=OrderQuery,
-            headers={"If-None-Match": _IF_NONE_MATCH},
+            headers={"If-None-Match": IF_NONE_MATCH},
             success={
                 200: Success(
                     description="a page of orders",
                     model=OrderPage,
-                    headers={"ETag": _ETAG, "Link": Header(description='rel="first" and rel="next" (RFC 8288)')},
+                    headers={"ETag": ETAG, "Link": LINK},
                 ),
                 304: _UNCHANGED,
             },
@@ -412,7 +374,7 @@ routes = [
             handler=show,
             summary="See an order, its plan and its jobs",
             tag="orders",
-            headers={"If-None-Match": _IF_NONE_MATCH},
+            headers={"If-None-Match": IF_NONE_MATCH},
             success={200: _ORDER, 304: _UNCHANGED},
             problems=(404,),
         ),

@@ -18,6 +18,8 @@ from starlette.responses import Response
 RETRY_AFTER_SECONDS = 2
 CONTENT_TYPE = "application/problem+json"
 DETAIL_LIMIT = 200
+# Answers that say when to try again.
+RETRIABLE = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 _log = structlog.get_logger(__name__)
 
@@ -51,7 +53,7 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
         self.code = code or f"PV{status}"
         self.errors = errors
         self.headers = dict(headers or {})
-        if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        if status in RETRIABLE:
             self.headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
 
     def document(self, request_id: str) -> dict[str, Any]:
@@ -90,6 +92,7 @@ SQLSTATE: Mapping[str, Answer] = {
     "PV409": Answer(409),
     "PV412": Answer(412),
     "PV422": Answer(422),
+    "PV428": Answer(428),
     "PV429": Answer(429),
     "PV503": Answer(503),
     "PVF01": Answer(409),

@@ -1,6 +1,6 @@
 """A path and what can be done with it: dispatch by method, and the description that OpenAPI is generated from."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,18 @@ class Header:
 
     description: str
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    is_required: bool = False
+
+
+ETAG = Header(description="changes whenever the answer does")
+IF_MATCH = Header(
+    description="ETag of what you have seen; 412 if it has changed since. * changes it whatever it is",
+    schema={"type": "string", "pattern": r'^(\*|"[1-9][0-9]{0,17}")$', "example": '"1"'},
+    is_required=True,
+)
+IF_NONE_MATCH = Header(description="ETag of the answer you have; 304 if it is still the same")
+LINK = Header(description='rel="first" and rel="next" (RFC 8288)')
+LOCATION = Header(description="where it is")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +47,7 @@ class Success:
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """What one method of a resource does."""
+    """What one method of a resource does; `is_free`: it is never answered 429."""
 
     handler: Handler
     summary: str
@@ -45,9 +57,11 @@ class Operation:
     headers: Mapping[str, Header] = field(default_factory=dict)
     body: type[BaseModel] | None = None
     body_required: bool = True
+    body_types: tuple[str, ...] = ("application/json",)
     success: Mapping[int, Success]
     problems: tuple[int, ...] = ()
     public: bool = False
+    is_free: bool = False
 
 
 class Methods:
@@ -75,3 +89,12 @@ class Methods:
 def resource(path: str, **operations: Operation) -> Route:
     """A route with its operations by method: `resource("/v1/orders", get=…, post=…)`."""
     return Route(path, Methods({method.upper(): operation for method, operation in operations.items()}), name=path)
+
+
+def free_paths(routes: Iterable[Route]) -> frozenset[str]:
+    """The paths at which requests are not counted."""
+    return frozenset(
+        route.path
+        for route in routes
+        if isinstance(route.endpoint, Methods) and all(one.is_free for one in route.endpoint.operations.values())
+    )

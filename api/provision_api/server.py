@@ -96,6 +96,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                forwarded_allow_ips=settings.api_proxies,
                 timeout_graceful_shutdown=STOP_SECONDS,
                 ssl_context_factory=None if context is None else lambda _config, _default: context,
             )

@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 from starlette.requests import Request
 
 from provision_api.problem import FieldError, Problem
 
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
 DEPTH_LIMIT = 32
 INTEGER_LIMIT = 1 << 63
 ERRORS_SHOWN = 20
@@ -24,6 +26,14 @@ ERRORS_SHOWN = 20
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 M = TypeVar("M", bound=BaseModel)
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# For integers: JSON and its schemas know no difference between 5 and 5.0.
+WHOLE = BeforeValidator(_whole)
 Path = tuple[str | int, ...]
 
 
@@ -33,7 +43,13 @@ async def read_body(request: Request, model: type[M]) -> M:
     Raises:
         Problem: 415 not JSON, 400 not well-formed or not of the model's shape.
     """
-    _require_json(request)
+    _require_json(request, JSON)
+    return _validate(model, parse_json(await request.body()), strict=True)
+
+
+async def read_patch(request: Request, model: type[M]) -> M:
+    """The same for a JSON merge patch (RFC 7396), which may say so or call itself JSON; what is not set stays."""
+    _require_json(request, JSON, MERGE_PATCH)
     return _validate(model, parse_json(await request.body()), strict=True)
 
 
@@ -155,18 +171,21 @@ def _errors(error: ValidationError) -> list[tuple[Path, str]]:
 
 _MESSAGES = {"extra_forbidden": "unknown field", "missing": "is missing"}
 
+# RFC 5789, W3C Linked Data Platform; others have Accept itself (RFC 9110 section 12.5.1).
+_ACCEPT = {"PATCH": "Accept-Patch", "POST": "Accept-Post"}
 
-def _require_json(request: Request) -> None:
-    """Only `application/json`, in UTF-8 and not compressed (RFC 8259 section 8.1)."""
+
+def _require_json(request: Request, *kinds: str) -> None:
+    """Only these types, in UTF-8 and not compressed (RFC 8259 section 8.1)."""
     kind, _, parameters = request.headers.get("content-type", "").partition(";")
     charset = parameters.strip().lower().removeprefix("charset=").strip('"')
-    if kind.strip().lower() != "application/json" or charset not in ("", "utf-8"):
+    if kind.strip().lower() not in kinds or charset not in ("", "utf-8"):
         raise Problem(
             415,
             "the body must be JSON",
             f"Content-Type: {request.headers.get('content-type', 'none')}",
             hint="send Content-Type: application/json",
-            headers={"Accept-Post": "application/json"},
+            headers={_ACCEPT.get(request.method, "Accept"): ", ".join(kinds)},
         )
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem(415, "the body must not be compressed", headers={"Accept-Encoding": "identity"})

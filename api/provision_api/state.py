@@ -12,6 +12,7 @@ from provision_api.limit import Seats
 from provision_api.metrics import Metrics
 from provision_api.oidc import Providers
 from provision_api.password import Hasher
+from provision_api.rate import Buckets
 
 # Callers who may wait for an order at the same time: each costs a short look at the database now and then.
 WAITING_LIMIT = 200
@@ -21,13 +22,14 @@ WAITING_LIMIT = 200
 class State:
     """Made once per application.
 
-    `stopping` is set when the server shuts down, so that nobody goes on waiting; `seats` are for those who wait,
-    `streams` for those who follow events.
+    `callers` says how often each may ask; `stopping` is set when the server shuts down, so that nobody goes on waiting;
+    `seats` are for those who wait, `streams` for those who follow events.
     """
 
     settings: Settings
     database: Database
     metrics: Metrics
+    callers: Buckets
     streams: Seats
     keys: Keys
     hasher: Hasher

@@ -573,7 +573,8 @@ BEGIN
     IF p_name IS NULL AND caller_customer() IS NOT NULL THEN
         RETURN (SELECT tenant_id FROM tenant_customer WHERE id = caller_customer());
     ELSIF cardinality(_ids) <> 1 THEN
-        PERFORM refuse('PV400', CASE WHEN p_name IS NULL THEN 'there is not just one tenant here' ELSE 'there is no such tenant' END, COALESCE(p_name, cardinality(_ids) || ' tenants'), 'name the tenant');
+        PERFORM refuse(CASE WHEN p_name IS NULL THEN 'PV400' ELSE 'PV404' END, CASE WHEN p_name IS NULL THEN 'there is not just one tenant here' ELSE 'there is no such tenant' END,
+            COALESCE(p_name, cardinality(_ids) || ' tenants'), 'name the tenant');
     END IF;
     RETURN _ids[1];
 END $$;
@@ -963,11 +964,11 @@ DECLARE
     _account uuid := COALESCE(account_named(p ->> 'customer'), CASE WHEN p ->> 'customer' IS NULL THEN caller_customer() END);
     _id uuid;
 BEGIN
-    PERFORM check_fields('user', ARRAY[p], '{}', '{"username": "string", "email": "string|null", "name": "string|null", "customer": "string|null",
+    PERFORM check_fields('user', ARRAY[p], '{}', '{"username": "string|null", "email": "string|null", "name": "string|null", "customer": "string|null",
         "is_platform_admin": "boolean", "is_staff": "boolean", "is_support": "boolean", "is_identity_manager": "boolean"}');
     PERFORM user_check_flags(p);
     IF COALESCE(p ->> 'username', p ->> 'email') IS NULL THEN
-        PERFORM refuse('PV400', 'user: username is missing', left(p::text, 200), 'give a username, or an e-mail address to be it');
+        PERFORM refuse('PV422', 'user: username is missing', left(p::text, 200), 'give a username, or an e-mail address to be it');
     ELSIF _account IS NOT NULL OR p ->> 'customer' IS NOT NULL OR caller_platform() IS DISTINCT FROM 'all' THEN
         PERFORM caller_require('user.change', _account, NULL, 'customer', p ->> 'customer');
     END IF;
