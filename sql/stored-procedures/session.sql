@@ -400,12 +400,9 @@ COMMENT ON FUNCTION user_verify(text, text) IS 'Takes a verification code; false
 CREATE OR REPLACE FUNCTION first_admin_wanted() RETURNS boolean
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
-    IF setting_value('allow_first_admin') <> '1' THEN
-        RETURN false;
-    END IF;
-    -- Held to the end of the transaction: of two who come at once the second sees the first.
-    PERFORM pg_advisory_xact_lock(hashtextextended('first_admin', 0));
-    RETURN NOT EXISTS (SELECT FROM app_user WHERE is_platform_admin);
+    -- The setting's row stays locked to the end of the transaction: of two who come at once the second sees the first.
+    PERFORM FROM setting WHERE name = 'allow_first_admin' AND value = '1' FOR UPDATE;
+    RETURN FOUND AND NOT EXISTS (SELECT FROM app_user WHERE is_platform_admin);
 END $$;
 COMMENT ON FUNCTION first_admin_wanted() IS 'Whether the user who is being verified becomes platform admin, being the first, where that is allowed.';
 
