@@ -536,6 +536,8 @@ OPTIONS: dict[str, Json] = {
     "an org that is no id": {"org_id": "berlin"},
     "an overlong reference": {"external_reference": "x" * 256},
     "an empty key": {"idempotency_key": ""},
+    "an overlong key": {"idempotency_key": "x" * 256},
+    "a key with a line break": {"idempotency_key": "k1\n"},
     "overlong notes": {"metadata": {"text": "x" * 16_384}},
 }
 

@@ -457,9 +457,11 @@ def test_contacts_and_hosts_of_another_customer_cannot_be_used(shop: Shop, login
     theirs |= shop.pairs("SELECT name, id FROM v_host WHERE tenant_customer_id = %s", neighbour)
     with acting_as(shop.connection, login):
         row = insert(shop, "provision_domain", name="example.test")
-    for account, error in ((shop.account, psycopg.errors.ForeignKeyViolation), (neighbour, BARRED)):
-        with pytest.raises(error), shop.connection.transaction(), acting_as(shop.connection, login):
-            add_parts(shop, row, theirs, account)
+    violated = psycopg.errors.ForeignKeyViolation
+    with pytest.raises(violated), shop.connection.transaction(), acting_as(shop.connection, login):
+        add_parts(shop, row, theirs)
+    with acting_as(shop.connection, login), refused(shop.connection, "PV404", "registration not found"):
+        add_parts(shop, row, theirs, neighbour)
 
 
 def test_a_registration_of_another_customer_cannot_be_given_parts_or_completed(
@@ -467,15 +469,26 @@ def test_a_registration_of_another_customer_cannot_be_given_parts_or_completed(
 ) -> None:
     other = shop.customer("Other Ltd")
     row = insert(shop, "provision_domain", name="example.test", tenant_customer_id=other)
-    with (
-        pytest.raises(psycopg.errors.ForeignKeyViolation),
-        shop.connection.transaction(),
-        acting_as(shop.connection, login),
-    ):
-        add_parts(shop, row, parts)
     with acting_as(shop.connection, login):
+        for id in (row, uuid.uuid4()):
+            with refused(shop.connection, "PV404", f"registration not found provision_domain_id {id}"):
+                add_parts(shop, id, parts)
         open_gate(shop, row)
     assert shop.value("SELECT is_complete FROM provision_domain WHERE id = %s", row) is False
+
+
+def test_a_registration_of_another_org_cannot_be_given_parts(shop: Shop, parts: dict[str, UUID]) -> None:
+    """The foreign keys would let them pass: they know customers and no orgs."""
+    mine, other = shop.org(), shop.org()
+    theirs = insert(shop, "provision_domain", name="example.test", org_id=other)
+    contact = "INSERT INTO provision_domain_contact VALUES (%s, %s, 'tech', %s, %s)"
+    host = "INSERT INTO provision_domain_host VALUES (%s, %s, %s, %s)"
+    for statement, part in ((contact, parts["jane"]), (host, parts["ns1.example.net"])):
+        for login in (integration_login(shop), integration_login(shop, org=mine)):
+            with acting_as(shop.connection, login), refused(shop.connection, "PV404", "registration not found"):
+                shop.connection.execute(statement.encode(), [theirs, part, shop.account, mine])
+        with acting_as(shop.connection, integration_login(shop, org=other)):
+            shop.connection.execute(statement.encode(), [theirs, part, shop.account, other])
 
 
 def test_a_handle_somebody_has_is_refused(shop: Shop, login: str, neighbour: UUID) -> None:
@@ -489,6 +502,16 @@ def test_a_handle_somebody_has_is_refused(shop: Shop, login: str, neighbour: UUI
         insert(shop, "provision_contact", **person("new"), handle="OURS-1", tenant_customer_id=neighbour)
 
 
+def test_a_handle_made_of_an_id_is_refused_where_somebody_has_it(shop: Shop) -> None:
+    """Who may name the id of a row names the handle by it."""
+    first, second = (uuid.UUID(int=(n << 64) + 4711) for n in (1, 2))
+    insert(shop, "provision_contact", **person("one"), id=first)
+    for _ in ("on its way", "live"):
+        with refused(shop.connection, "PV409", f"{4711:016X}"):
+            insert(shop, "provision_contact", **person("two"), id=second)
+        shop.work()
+
+
 def test_rows_that_are_inserted_are_validated_as_orders_are(shop: Shop, login: str) -> None:
     with acting_as(shop.connection, login):
         for table, values, code in (
@@ -498,6 +521,8 @@ def test_rows_that_are_inserted_are_validated_as_orders_are(shop: Shop, login: s
             ("provision_domain", {"name": "example.test", "pw": None}, "PV422"),
             ("provision_ssl", {"domain_name": "example.test", "alternative_names": [["a.test"]]}, "PV422"),
             ("provision_ssl", {"domain_name": "example.test", "alternative_names": [None]}, "PV422"),
+            ("provision_ssl", {"domain_name": "example.test", "alternative_names": None}, "PV422"),
+            ("provision_host", {"name": "ns1.example.net", "addresses": None}, "PV422"),
             ("provision_host", {"name": "ns1.other.test"}, "PV422"),
             ("provision_domain", {"name": "example.nowhere"}, "PV422"),
             ("provision_domain", {"name": "example.test", "registration_period": 3}, "PV422"),
@@ -505,6 +530,15 @@ def test_rows_that_are_inserted_are_validated_as_orders_are(shop: Shop, login: s
         ):
             with refused(shop.connection, code):
                 insert(shop, table, **values)
+
+
+@pytest.mark.parametrize("addresses", ["{NULL}", "{{192.0.2.1},{192.0.2.2}}", "{192.0.2.0/24}", "{2001:db8::/32}"])
+def test_addresses_are_a_plain_list(shop: Shop, login: str, addresses: str) -> None:
+    """Else a name server would be told to the registry with none, or with the first of a network."""
+    shop.done(domain_item("ours.test"))
+    glue = {"name": "ns1.ours.test", "addresses": addresses}
+    with acting_as(shop.connection, login), refused(shop.connection, "PV422", "the addresses are malformed"):
+        insert(shop, "provision_host", **glue)
 
 
 def test_what_an_order_operates_on_is_refused_to_inserts(shop: Shop, login: str) -> None:

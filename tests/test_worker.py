@@ -2,10 +2,12 @@
 
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from urllib.error import URLError
 from urllib.request import urlopen
 from uuid import UUID
 
@@ -289,6 +291,23 @@ def test_behind_a_pooler_a_worker_polls(engine: Engine) -> None:
         assert not engine.someone_sleeps()
 
 
+@pytest.mark.parametrize("lock", ["pg_advisory_lock", "pg_advisory_lock_shared"])
+def test_a_login_that_takes_the_lock_of_sleepers_makes_workers_poll(
+    engine: Engine, connect_as: ConnectAs, lock: str
+) -> None:
+    """Its number is no secret and advisory locks have no owner: nobody can be woken, and nobody waits for the lock."""
+    key = engine.value("SELECT job_wake_key()")
+    connect_as("provision_integration").execute(f"SELECT {lock}({key})".encode())
+    asleep = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle'"
+        " AND query LIKE '%%job_next_due%%'"
+    )
+    with engine.worker(inline(echo)):
+        for _ in range(3):
+            eventually(lambda: engine.value(asleep))
+            engine.ended(engine.submit())
+
+
 def test_a_paused_worker_takes_nothing_until_it_is_resumed(engine: Engine) -> None:
     job = engine.submit()
     with engine.worker(inline(echo), paused=True, worker_poll_seconds=0.01) as worker:
@@ -556,3 +575,14 @@ def test_a_process_shows_its_metrics(engine: Engine) -> None:
         port = free.getsockname()[1]
     with Process(engine, "--metrics-port", str(port)), urlopen(f"http://127.0.0.1:{port}/metrics") as page:
         assert "provision_claim_seconds_bucket" in page.read().decode()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the loopback has one address")
+def test_metrics_are_shown_at_the_address_that_is_set_and_no_other(engine: Engine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with Process(engine, worker_metrics_port=str(port), worker_metrics_host="127.0.0.2"):
+        with urlopen(f"http://127.0.0.2:{port}/metrics") as page:
+            assert page.status == 200
+        with pytest.raises(URLError, match="refused"):
+            urlopen(f"http://127.0.0.1:{port}/metrics")

@@ -19,8 +19,8 @@ CREATE OR REPLACE FUNCTION provision_ssl_validate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: the rules read what the one who inserts may not.
 BEGIN
-    IF array_ndims(NEW.alternative_names) > 1 THEN
-        PERFORM refuse('PV422', 'the alternative names are malformed', left(NEW.alternative_names::text, 300), 'give a plain list: {www.example.test}');
+    IF NEW.alternative_names IS NULL OR array_ndims(NEW.alternative_names) > 1 THEN
+        PERFORM refuse('PV422', 'the alternative names are malformed', COALESCE(left(NEW.alternative_names::text, 300), 'NULL'), 'give a plain list: {www.example.test}');
     END IF;
     PERFORM certificate_check_names(NEW.domain_name || NEW.alternative_names);
     IF NEW.order_item_plan_ids = '{}' THEN

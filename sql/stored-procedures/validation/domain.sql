@@ -69,7 +69,8 @@ BEGIN
         WHEN NEW.fax !~ '^\+[0-9]{1,3}\.[0-9]{1,14}$' THEN PERFORM refuse('PV422', 'the fax number is malformed', NEW.fax, 'as EPP writes it: +49.301234567');
         ELSE NULL;
     END CASE;
-    IF _is_given THEN
+    -- The id of an order's row is the engine's and random, and so is a handle made of it. Others may have an id of their own.
+    IF _is_given OR NEW.order_item_plan_ids = '{}' THEN
         PERFORM contact_check_handle(NEW);
     END IF;
     IF NEW.order_item_plan_ids = '{}' THEN
@@ -116,6 +117,7 @@ CREATE OR REPLACE FUNCTION provision_host_validate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: the rules read what the one who inserts may not.
 BEGIN
+    PERFORM host_check_list(NEW.addresses);
     PERFORM host_check(NEW.tenant_customer_id, NEW.org_id, NEW.accreditation_id, NEW.name, NEW.addresses);
     IF NEW.order_item_plan_ids = '{}' THEN
         PERFORM object_claim('host', object_key(NEW.tenant_customer_id, NEW.org_id, NEW.accreditation_id, NEW.name), NEW.id, NULL, NEW.tenant_customer_id);
@@ -124,6 +126,15 @@ BEGIN
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION provision_host_validate() IS 'Refuses a host with missing or needless glue, under another''s name, or that exists already.';
+
+CREATE OR REPLACE FUNCTION host_check_list(p_addresses inet[]) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    IF p_addresses IS NULL OR array_ndims(p_addresses) > 1 OR EXISTS (SELECT FROM unnest(p_addresses) AS a WHERE (a = host(a)::inet) IS NOT TRUE) THEN
+        PERFORM refuse('PV422', 'the addresses are malformed', COALESCE(left(p_addresses::text, 300), 'NULL'), 'give a plain list of addresses without masks: {192.0.2.1,2001:db8::1}');
+    END IF;
+END $$;
+COMMENT ON FUNCTION host_check_list(inet[]) IS 'Refuses what is not a plain list of addresses: networks, lists of lists, NULL.';
 
 CREATE OR REPLACE FUNCTION host_check(p_tenant_customer uuid, p_org uuid, p_accreditation uuid, p_name text, p_addresses inet[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
@@ -261,6 +272,20 @@ BEGIN
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION provision_domain_validate() IS 'Refuses a registration that breaks a rule of its zone or of the inventory; resolves and keeps the zone''s settings.';
+
+CREATE OR REPLACE FUNCTION provision_domain_part_found() RETURNS trigger
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+-- Not SECURITY DEFINER: what row-level security hides from the one who inserts does not exist.
+BEGIN
+    IF row_security_active(TG_RELID) AND NOT EXISTS (
+        SELECT FROM provision_domain WHERE id = NEW.provision_domain_id AND tenant_customer_id = NEW.tenant_customer_id AND org_id IS NOT DISTINCT FROM NEW.org_id) THEN
+        PERFORM refuse('PV404', 'registration not found', 'provision_domain_id ' || COALESCE(NEW.provision_domain_id::text, 'is missing'), 'name one of yours, with its tenant_customer_id and org_id');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION provision_domain_part_found() IS 'Refuses contacts and hosts for a registration of another customer or org as it does for none; the foreign key knows no orgs.';
+SELECT class.replace_trigger(t || '_caller_tg', t, 'BEFORE INSERT ON {table} FOR EACH ROW', 'provision_domain_part_found()')
+FROM unnest('{provision_domain_contact,provision_domain_host}'::text[]) AS t;
 
 CREATE OR REPLACE FUNCTION provision_domain_part_check() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
