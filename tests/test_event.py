@@ -207,7 +207,11 @@ def test_transactions_with_savepoints_are_one(open_shop: Shop, connect_as: Conne
 def seen_by(shop: Shop, login: str, **settings: object) -> list[str]:
     settled(shop)
     with shop.connection.transaction(), acting_as(shop.connection, login, **settings):
-        return [row["event"]["org_id"] for row in shop.rows("SELECT * FROM event_page('0')") if row["event"]]
+        return [
+            row["event"]["org_id"]
+            for row in shop.rows("SELECT * FROM event_page('0', '{order.*,host.*}')")
+            if row["event"]
+        ]
 
 
 @pytest.mark.parametrize("way", ["api", "integration"])

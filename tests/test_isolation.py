@@ -89,6 +89,8 @@ def furnish(shop: Shop, account: UUID, name: str) -> Org:
     made.things["invite_code"] = do(shop, "invite_code_create", {"org": str(org)})
     with asking(shop, owner, account, org):
         made.things["api_key"] = shop.value("SELECT id FROM api_key_issue(%s)", Jsonb({"name": name}))
+        hook = {"url": f"https://{name}.example.net/events"}
+        made.things["webhook"] = shop.value("SELECT id FROM webhook_create(%s)", Jsonb(hook))
         parts = {"registrant": person(f"j-{name}"), "admin": person(f"t-{name}")}
         hosts = [f"ns1.{name}.example.net", f"ns2.{name}.example.net"]
         options: dict[str, Any] = {"account": account, "org_id": str(org)}
@@ -355,16 +357,26 @@ CALLS: dict[str, tuple[str, ...]] = {
     "user_change": ("user", '{"name": "x"}'),
     "user_create": ('{"username": "x", "customer": "$account"}',),
     "user_remove": ("user",),
+    "webhook_change": ("webhook", "{}"),
+    "webhook_redeliver": ("webhook",),
+    "webhook_remove": ("webhook",),
+    "webhook_secret_rotate": ("webhook",),
 }
 READING = ("order_document", "order_explain", "caller_may")
 
 # They take nothing that belongs to somebody, or (api_key_caller, caller_scope) say for whom a request acts before there
-# is a caller: test_tenancy.py has theirs.
+# is a caller: test_tenancy.py has theirs, test_session.py those of log-ins, test_event.py those of events.
 NAMELESS = {
     *("new_id", "engine_now", "caller_name", "caller_setting", "caller_user", "caller_platform", "caller_customer"),
     *("caller_org", "caller_customers", "caller_accounts", "caller_orgs", "caller_spaces", "caller_sees_all"),
     *("tc_id_from_name", "tc_gen_password", "refuse", "api_key_caller", "caller_scope"),
-    *("customer_create", "org_joinable", "invite_code_use"),
+    *("customer_create", "org_joinable", "invite_code_use", "webhook_create"),
+    *("event_page", "event_type", "event_changed", "event_is_one", "event_begets"),
+    *("attempt_take", "login_begin", "credential_mine", "verification_again", "user_register", "user_verify"),
+    *("session_open", "session_refresh", "session_caller", "session_close", "session_me"),
+    *("signing_key_find", "signing_key_public", "password_change", "password_rehash"),
+    *("totp_enrol", "totp_confirm", "totp_remove"),
+    *("identity_begin", "identity_take", "identity_link", "identity_login", "identity_unlink"),
 }
 
 

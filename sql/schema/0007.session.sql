@@ -217,3 +217,6 @@ INSERT INTO setting VALUES
     ('allow_first_admin', '0', '1: the first user who signs up becomes platform admin while there is none', 'integer', 0, 1),
     ('mail_from', '', 'sender of mails through SES, a verified identity; empty: operators pass codes on (v_verification)', 'text', NULL, NULL),
     ('mail_region', 'us-east-1', 'AWS region of SES', 'text', NULL, NULL);
+
+-- Only functions reach them; should somebody be granted one, there is nothing to see.
+SELECT class.tenancy_policy(t::regclass, 'false') FROM unnest('{credential,identity,identity_flow,signing_key,session,refresh_token,access_token,verification}'::text[]) AS t;

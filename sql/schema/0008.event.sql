@@ -90,6 +90,8 @@ COMMENT ON COLUMN webhook_delivery.failing_since IS 'Since when.';
 COMMENT ON COLUMN webhook_delivery.last_error IS 'Why, the last time.';
 COMMENT ON COLUMN webhook_delivery.delivered_date IS 'When an event was last taken.';
 
+SELECT class.tenancy_policy('webhook_delivery', 'webhook_id IN (SELECT id FROM webhook)');
+
 CREATE TABLE webhook_dead_letter (
     id uuid NOT NULL DEFAULT new_id(),
     webhook_id uuid NOT NULL,

@@ -328,8 +328,11 @@ COMMENT ON FUNCTION webhook_change(uuid, jsonb, bigint) IS 'Changes url, types o
 CREATE OR REPLACE FUNCTION webhook_remove(p_id uuid, p_version bigint DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: webhooks are written only through these functions.
+DECLARE
+    -- Not in the condition, where it would be asked for each row, and not find what was just deleted.
+    _webhook constant webhook := webhook_for_caller(p_id, p_version);
 BEGIN
-    DELETE FROM webhook WHERE id = (webhook_for_caller(p_id, p_version)).id;
+    DELETE FROM webhook WHERE id = _webhook.id;
 END $$;
 COMMENT ON FUNCTION webhook_remove(uuid, bigint) IS 'Removes a webhook with its secret and its dead letters.';
 
@@ -337,10 +340,11 @@ CREATE OR REPLACE FUNCTION webhook_secret_rotate(p_id uuid) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: secrets are written only through these functions.
 DECLARE
+    _webhook constant webhook := webhook_for_caller(p_id);
     _secret constant text := webhook_new_secret();
 BEGIN
     UPDATE webhook_secret SET previous_secret = secret, previous_until = engine_now() + interval '24 hours', secret = _secret
-    WHERE webhook_id = (webhook_for_caller(p_id)).id;
+    WHERE webhook_id = _webhook.id;
     RETURN _secret;
 END $$;
 COMMENT ON FUNCTION webhook_secret_rotate(uuid) IS 'Gives a webhook another secret and shows it this once; for a day deliveries are signed with the old one too.';
