@@ -327,6 +327,11 @@ def test_an_org_that_is_joinable_is_joined_when_its_owner_accepts(acme: Api) -> 
     refused(joe.call("POST", "/v1/orgs/join", json={"slug": "acme-org"}), 404)
 
 
+def test_nobody_is_not_found_by_those_who_see_all_either(acme: Api) -> None:
+    admin = member(acme, "root", is_platform_admin=True)
+    refused(admin.call("POST", "/v1/api-keys", json={"name": "ci", "user": "nobody"}), 404)
+
+
 # Codes, keys, quotas, roles
 
 

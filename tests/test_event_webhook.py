@@ -480,7 +480,7 @@ def test_a_webhook_from_its_making_to_its_removal(api: Api) -> None:
     assert api.call("PATCH", path, json={"types": []}).status_code == 428
     stale = {"If-Match": '"7"'}
     assert api.call("PATCH", path, json={"types": []}, headers=stale).json()["code"] == "PV412"
-    assert api.call("PATCH", path, json={"types": []}, headers={"If-Match": "\"0\""}).status_code == 412
+    assert api.call("PATCH", path, json={"types": []}, headers={"If-Match": '"0"'}).status_code == 412
     changed = api.call("PATCH", path, json={"types": [], "is_active": False}, headers={"If-Match": '"1"'})
     assert (changed.json()["types"], changed.json()["is_active"], changed.headers["etag"]) == ([], False, '"2"')
     assert [each["id"] for each in api.call("GET", "/v1/webhooks").json()["webhooks"]] == [made.json()["id"]]

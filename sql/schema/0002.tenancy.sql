@@ -577,11 +577,11 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: the flags of a user decide before anybody sees a row.
 BEGIN
     IF session_user <> 'provision_api' THEN
-        RETURN CASE WHEN pg_has_role(session_user, 'provision_operator', 'MEMBER') THEN 'all' END;
+        RETURN CASE WHEN pg_has_role(session_user, 'provision_operator', 'MEMBER') OR pg_has_role(session_user, 'provision_owner', 'MEMBER') THEN 'all' END;
     END IF;
     RETURN (SELECT CASE WHEN is_platform_admin OR is_staff THEN 'all' WHEN is_support THEN 'read' END FROM app_user WHERE id = caller_user() AND status = 'active');
 END $$;
-COMMENT ON FUNCTION caller_platform() IS 'all: an operator, platform admin or staff, who sees and does everything; read: support, who sees everything; NULL: the others.';
+COMMENT ON FUNCTION caller_platform() IS 'all: an operator, the database''s owner, platform admin or staff, who sees and does everything; read: support, who sees everything; NULL: the others.';
 
 CREATE FUNCTION caller_sees_all() RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$

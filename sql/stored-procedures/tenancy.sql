@@ -923,7 +923,7 @@ DECLARE
     _id uuid;
 BEGIN
     SELECT id INTO _id FROM app_user WHERE (id = uuid_of(p_user) OR lower(username) = lower(p_user)) AND removed_date IS NULL ORDER BY id = uuid_of(p_user) DESC NULLS LAST LIMIT 1;
-    IF user_is_seen(_id) IS NOT TRUE THEN
+    IF _id IS NULL OR user_is_seen(_id) IS NOT TRUE THEN
         PERFORM refuse('PV404', 'user not found', left(p_user, 254), 'name a user of your customer or a member of your org; others join with an invite code');
     END IF;
     RETURN _id;
