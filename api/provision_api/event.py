@@ -26,7 +26,7 @@ from provision_api.auth import authenticate
 from provision_api.database import Caller, Row, Statement, fetch
 from provision_api.limit import lift_deadline
 from provision_api.problem import Problem
-from provision_api.resource import Header, Operation, Success, resource
+from provision_api.resource import IF_MATCH, Header, Operation, Success, resource
 from provision_api.shape import read_body, read_optional_body, read_query
 from provision_api.state import state_of
 
@@ -45,8 +45,9 @@ def _split(value: Any) -> Any:
     return value.split(",") if isinstance(value, str) else value
 
 
+EventType = Annotated[str, Field(pattern=r"^[a-z_]{1,60}\.([a-z_]{1,60}|\*)$")]
 Types = Annotated[
-    list[str],
+    list[EventType],
     BeforeValidator(_split),
     Field(description="only these types, with commas between: order.completed,domain.*", max_length=50),
 ]
@@ -156,7 +157,7 @@ Url = Annotated[
     Field(min_length=1, max_length=2000, description="https://…, a public one", examples=["https://example.com/hook"]),
 ]
 Chosen = Annotated[
-    list[str],
+    list[EventType],
     Field(max_length=50, description="only these types; none: all", examples=[["order.completed", "domain.*"]]),
 ]
 
@@ -360,7 +361,7 @@ async def redeliver(request: Request) -> Response:
 # Routes ---------------------------------------------------------------------------------------------------------------
 
 _ETAG = Header(description="the version")
-_IF_MATCH = {"If-Match": Header(description="ETag of what you have read; 412 if it has changed since, 428 without")}
+_IF_MATCH = {"If-Match": IF_MATCH}
 _WEBHOOK = {200: Success(description="the webhook", model=Webhook, headers={"ETag": _ETAG})}
 _BODY = (400, 408, 413, 415, 422)
 
