@@ -661,3 +661,13 @@ def test_what_a_worker_has_not_begun_is_handed_back_though_its_row_is_locked(ope
         future = second.begin(second.record, outcome(job, "hand_back"))
         assert not waiting(future)
     assert end(future) == []
+
+
+def test_an_org_is_not_removed_under_an_order(open_shop: Shop, second: Second) -> None:
+    org = open_shop.org()
+    with open_shop.connection.transaction():
+        open_shop.order(contact_item(), org_id=str(org))
+        removal = second.begin(second.value, "SELECT org_remove(%s)", org)
+        assert waiting(removal)
+    with pytest.raises(psycopg.Error, match="the org still has things"):
+        removal.result(PATIENCE_SECONDS)

@@ -1127,6 +1127,31 @@ def test_a_key_that_is_limited_makes_none_that_is_not(shop: Shop) -> None:
     assert shop.row(CALLER, key)["tenant_customer_id"] is None
 
 
+def test_a_key_rotates_into_none_that_opens_more_than_the_caller_may(shop: Shop) -> None:
+    org, other = shop.org(), shop.org()
+    user = member(shop)
+    issue, rotate = "SELECT * FROM api_key_issue(%s)", "SELECT * FROM api_key_rotate(%s)"
+    with asking(shop, user):
+        all_of_it = shop.row(issue, Jsonb({"name": "all"}))["id"]
+    with asking(shop, user, shop.account, other):
+        of_another = shop.row(issue, Jsonb({"name": "other"}))["id"]
+    with asking(shop, user, shop.account, org):
+        key = shop.row(rotate, all_of_it)["key"]
+        with refused(shop.connection, "PV404", "API key not found"):
+            shop.row(rotate, of_another)
+    assert shop.row(CALLER, key) == {"tenant_customer_id": shop.account, "org_id": org, "name": "all"}
+
+
+def test_a_removed_org_takes_no_orders(shop: Shop) -> None:
+    org = shop.org()
+    login = integration_login(shop)
+    do(shop, "org_remove", org)
+    with refused(shop.connection, "PV404", "org not found"):
+        shop.order(contact_item(), org_id=str(org))
+    with acting_as(shop.connection, login), refused(shop.connection, "PV404", "org not found"):
+        shop.order(contact_item(), org_id=str(org))
+
+
 def test_keys_of_others_are_seen_and_revoked_by_owners_only(shop: Shop) -> None:
     org = shop.org()
     developer = member(shop, "developer", org)

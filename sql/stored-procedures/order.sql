@@ -127,18 +127,20 @@ END $$;
 COMMENT ON FUNCTION order_requests(jsonb) IS 'Reads an array of orders and checks its shape.';
 
 CREATE OR REPLACE FUNCTION order_check_caller(p_orders order_request[]) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _sees_all constant boolean := caller_sees_all();
     _customer constant uuid := caller_customer();
     _org constant uuid := caller_org();
     _bad record;
 BEGIN
+    -- Kept from being removed until the order is there.
+    PERFORM FROM org WHERE id IN (SELECT org_id FROM unnest(p_orders)) ORDER BY id FOR KEY SHARE;
     -- A customer that is not the caller's answers as one that does not exist.
     SELECT o.tenant_customer_id AS customer, o.org_id AS org, c.is_active, g.id AS found INTO _bad
     FROM (SELECT DISTINCT tenant_customer_id, org_id FROM unnest(p_orders)) AS o
     LEFT JOIN tenant_customer AS c ON c.id = o.tenant_customer_id AND (_sees_all OR c.id = _customer)
-    LEFT JOIN org AS g ON g.id = o.org_id AND g.tenant_customer_id = c.id
+    LEFT JOIN org AS g ON g.id = o.org_id AND g.tenant_customer_id = c.id AND g.status = 'active'
     WHERE c.id IS NULL OR NOT c.is_active OR (o.org_id IS NOT NULL AND g.id IS NULL) OR (_org IS NOT NULL AND NOT _sees_all AND o.org_id IS DISTINCT FROM _org) LIMIT 1;
     IF NOT FOUND THEN
         -- Log-ins of other systems hold all rights in what they may order for.

@@ -558,7 +558,11 @@ DECLARE
 BEGIN
     -- Who gets a key of another acts as him.
     PERFORM user_for(_key.user_id::text, 'api_key.change');
-    RETURN QUERY SELECT * FROM api_key_add(_key.user_id, _key.tenant_customer_id, _key.org_id, _key.name);
+    -- Who acts for one account, or one org, gets no key that opens more.
+    IF _key.tenant_customer_id <> caller_customer() OR _key.org_id <> caller_org() THEN
+        PERFORM refuse('PV404', 'API key not found', p_id::text, 'act for the account that it is limited to');
+    END IF;
+    RETURN QUERY SELECT * FROM api_key_add(_key.user_id, COALESCE(_key.tenant_customer_id, caller_customer()), COALESCE(_key.org_id, caller_org()), _key.name);
     UPDATE api_key AS k SET expires_date = least(k.expires_date, engine_now() + interval '24 hours') WHERE k.id = p_id;
 END $$;
 COMMENT ON FUNCTION api_key_rotate(uuid) IS 'Makes a new key in place of one, which is good for 24 hours more. Shows it this once.';
@@ -776,6 +780,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: the caller is asked for the right inside.
 BEGIN
     PERFORM org_for(p_id, 'org.remove', p_version);
+    -- Orders that are just being accepted for it come first; those after find it removed.
+    PERFORM FROM org WHERE id = p_id FOR UPDATE;
     IF things_in('org_id', p_id) IS NOT NULL THEN
         PERFORM refuse('PV409', 'the org still has things', things_in('org_id', p_id), 'end them first');
     END IF;
