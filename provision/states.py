@@ -18,6 +18,8 @@ MACHINES = {
     "job": "A piece of work for a worker; `v_job` shows it as `processing` while a worker holds it (not stored).",
     "customer": "A customer; shown by `v_customer`.",
     "membership": "A user's role in an org or in the whole of a customer (its `state`); shown by `v_membership`.",
+    "cluster": "An org's cluster (its `state`); shown by `v_cluster`.",
+    "capacity_request": "A request for nodes of a cluster (its `state`); shown by `v_capacity_request`.",
 }
 
 INTRODUCTION = """\
@@ -63,7 +65,7 @@ def section(name: str, transitions: list[Transition]) -> str:
     rows = [f"| {t.from_state or '(new)'} | {t.to_state} | {t.meaning} |" for t in ordered]
     return "\n".join(
         [
-            f"## {name}\n\n{MACHINES[name]} Final: {', '.join(f'`{state}`' for state in final)}.\n",
+            f"## {name}\n\n{MACHINES[name]} Final: {', '.join(f'`{state}`' for state in final) or 'none'}.\n",
             "```mermaid\nstateDiagram-v2",
             *edges,
             "```\n",

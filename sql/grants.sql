@@ -33,7 +33,7 @@ DO $$
 DECLARE
     _view text;
 BEGIN
-    FOREACH _view IN ARRAY '{v_order,v_order_item,v_order_item_plan,v_provision,v_audit,v_contact,v_host,v_domain,v_certificate,v_event,v_webhook,v_webhook_dead_letter,v_org,v_space,v_quota}'::text[] LOOP
+    FOREACH _view IN ARRAY '{v_order,v_order_item,v_order_item_plan,v_provision,v_audit,v_contact,v_host,v_domain,v_certificate,v_event,v_webhook,v_webhook_dead_letter,v_org,v_space,v_quota,v_cluster,v_capacity_request,v_cluster_version}'::text[] LOOP
         EXECUTE format('GRANT SELECT ON %I TO provision_integration, provision_api', _view);
         -- Policies keep rows of the tables apart that have them. Names that are joined to those rows are kept apart by this:
         -- a condition of the reader's that says what it saw (by failing) is not run before the join.
@@ -98,6 +98,16 @@ GRANT EXECUTE ON FUNCTION worker_register(text, text, int, text, text[]), worker
 GRANT SELECT ON accreditation, job, job_lease, effect, schedule, setting, contact, host, domain, certificate, domain_contact, domain_host, provision_contact, provision_host, provision_domain, provision_ssl, secret TO provision_worker;
 
 GRANT EXECUTE ON FUNCTION verification_mail(uuid), verification_mailed(uuid) TO provision_worker;
+
+-- Clusters.
+GRANT EXECUTE ON FUNCTION cluster_create(jsonb), cluster_configure(uuid, jsonb, bigint), cluster_deploy(uuid), cluster_shutdown(uuid, boolean), cluster_refresh(uuid), cluster_switch(boolean),
+    capacity_request_remove(uuid, boolean, uuid) TO provision_api, provision_operator;
+GRANT EXECUTE ON FUNCTION capacity_request_create(uuid, int, int, timestamptz) TO provision_api;
+GRANT INSERT (id, accreditation_id, tenant_customer_id, org_id, cluster_id) ON provision_cluster TO provision_integration;
+GRANT INSERT (id, accreditation_id, tenant_customer_id, org_id, cluster_id, is_redeploy) ON provision_cluster_shutdown TO provision_integration;
+GRANT SELECT (id, tenant_customer_id, org_id) ON provision_cluster, provision_cluster_scale, provision_cluster_shutdown TO provision_integration;
+GRANT EXECUTE ON FUNCTION cluster_tick(int), cluster_look(uuid), cluster_observed(uuid, int, int, text) TO provision_worker;
+GRANT SELECT ON cluster, provision_cluster, provision_cluster_scale, provision_cluster_shutdown TO provision_worker;
 
 -- Operators.
 GRANT EXECUTE ON FUNCTION signing_key_rotate(uuid), signing_key_revoke(uuid), signing_key_share(uuid), signing_key_list(), session_list(), credential_reset(text) TO provision_operator;

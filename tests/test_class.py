@@ -17,11 +17,15 @@ from psycopg.rows import class_row
 from provision.database import sql_directory
 
 from . import sql_fixtures
+from .cluster_fixtures import Fleet
 from .sql_fixtures import Row, Shop, acting_as, contact_item, host_item, outcome, person, refused
 
 shop = sql_fixtures.shop
 
-KINDS = ("provision_contact", "provision_domain", "provision_host", "provision_ssl")
+KINDS = (
+    *("provision_cluster", "provision_cluster_scale", "provision_cluster_shutdown"),
+    *("provision_contact", "provision_domain", "provision_host", "provision_ssl"),
+)
 GOLDEN = Path(__file__).parent / "golden"
 
 # Type codes -----------------------------------------------------------------------------------------------------------
@@ -243,14 +247,31 @@ OWN: dict[str, Row] = {
     "provision_host": {"name": "ns1.example.net"},
     "provision_ssl": {"domain_name": "example.test"},
 }
+AT_AWS = ("provision_ssl", "provision_cluster", "provision_cluster_scale", "provision_cluster_shutdown")
+
+
+def own(shop: Shop, kind: str) -> Row:
+    """The columns of a kind; clusters are those of an org, and only one that is up is changed."""
+    if not kind.startswith("provision_cluster"):
+        return OWN[kind]
+    fleet = Fleet(shop)
+    if kind == "provision_cluster_scale":
+        with unguarded(shop):
+            shop.connection.execute(
+                "UPDATE cluster SET state = 'up', deleted_date = NULL, ready_date = now(), applied = '{}'"
+                " WHERE id = %s",
+                [fleet.cluster],
+            )
+    return {"org_id": fleet.org, "cluster_id": fleet.cluster}
 
 
 def provision_row(shop: Shop, kind: str, state: str) -> UUID:
     """A row of a kind in any state, without a guard having been asked."""
     status = shop.value("SELECT id FROM provision_status WHERE name = %s", state)
+    columns = own(shop, kind)
     with unguarded(shop):
         return shop.insert(
-            kind, accreditation_id=shop.registry, tenant_customer_id=shop.account, status_id=status, **OWN[kind]
+            kind, accreditation_id=shop.registry, tenant_customer_id=shop.account, status_id=status, **columns
         )
 
 
@@ -296,12 +317,13 @@ def test_a_final_provision_row_never_changes(shop: Shop, kind: str) -> None:
 def test_a_provision_row_begins_only_where_it_may(shop: Shop, kind: str) -> None:
     states, legal = transitions(shop, "provision")
     begins = {to for from_state, to in legal if from_state is None}
-    accreditation = shop.cloud if kind == "provision_ssl" else shop.registry
+    accreditation = shop.cloud if kind in AT_AWS else shop.registry
     for state in states - begins:
         status = shop.value("SELECT id FROM provision_status WHERE name = %s", state)
+        columns = own(shop, kind)
         with refused(shop.connection, "PV422", "begins as pending or processing"):
             shop.insert(
-                kind, tenant_customer_id=shop.account, accreditation_id=accreditation, status_id=status, **OWN[kind]
+                kind, tenant_customer_id=shop.account, accreditation_id=accreditation, status_id=status, **columns
             )
 
 
@@ -529,7 +551,7 @@ def allowed(shop: Shop, role: str, verb: str) -> set[str]:
 
 TENANT_VIEWS = {"v_order", "v_order_item", "v_order_item_plan", "v_provision", "v_audit"}
 TENANT_VIEWS |= {"v_contact", "v_host", "v_domain", "v_certificate", "v_event", "v_webhook", "v_webhook_dead_letter"}
-TENANT_VIEWS |= {"v_org", "v_space", "v_quota"}
+TENANT_VIEWS |= {"v_org", "v_space", "v_quota", "v_cluster", "v_capacity_request", "v_cluster_version"}
 API_VIEWS = {"v_customer", "v_user", "v_membership", "v_invite_code", "v_api_key", "v_joinable_org", "v_role"}
 
 

@@ -20,6 +20,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from . import sql_fixtures
+from .cluster_fixtures import add_version
 from .sql_fixtures import (
     Shop,
     acting_as,
@@ -107,8 +108,30 @@ def furnish(shop: Shop, account: UUID, name: str) -> Org:
         org_id=org,
         name=f"o-{name}.test",
     )
+    made.things["cluster"] = shop.insert(
+        "cluster",
+        tenant_customer_id=account,
+        org_id=org,
+        accreditation_id=shop.cloud,
+        domain="sr.test",
+        cost_tag=f"cluster-{org}",
+        ceiling=10,
+        max_nodes=10,
+        cluster_version=version_of(shop, org, slug),
+    )
+    with asking(shop, owner, account, org):
+        made.things["capacity_request"] = shop.value("SELECT id FROM capacity_request_create(%s, 3, 60)", org)
     made.things["membership"] = membership_of(shop, user, org)
     return made
+
+
+def version_of(shop: Shop, org: UUID, slug: str) -> str:
+    """A software version that only this org may run."""
+    version = f"v-{slug}"
+    add_version(shop.connection, version)
+    shop.connection.execute("UPDATE cluster_version SET is_limited = true WHERE name = %s", [version])
+    shop.connection.execute("INSERT INTO cluster_version_org VALUES (%s, %s)", [version, org])
+    return version
 
 
 def ids_in(shop: Shop, column: LiteralString, id: UUID) -> set[str]:
@@ -246,6 +269,8 @@ def inserted(world: World, table: str) -> str:
     found = []
     for name, org in zip(WHOSE, world.orgs, strict=True):
         row: dict[str, Any] = {"tenant_customer_id": org.account, "org_id": org.id}
+        if table.startswith("provision_cluster"):
+            values[table] = {"accreditation_id": shop.cloud, "cluster_id": org.things["cluster"]}
         row |= values.get(table, {"provision_domain_id": org.things["gate"]})
         try:
             with shop.connection.transaction(force_rollback=True):
@@ -262,9 +287,10 @@ def inserted(world: World, table: str) -> str:
         except psycopg.errors.IntegrityError:
             pass  # It was let through to the table.
         except psycopg.Error as error:
-            if error.sqlstate != "PV404":
+            if error.sqlstate == "PV404":
+                continue
+            if error.sqlstate != "PV409":
                 raise
-            continue
         found.append(name)
     return " ".join(found) or "nothing"
 
@@ -323,6 +349,15 @@ CALLS: dict[str, tuple[str, ...]] = {
     "api_key_remove": ("api_key",),
     "api_key_rotate": ("api_key",),
     "caller_may": ("text:read", "account", "org"),
+    "capacity_request_create": ("org", "text:3", "text:60"),
+    "capacity_request_remove": ("org",),
+    "cluster_configure": ("org", '{"max_nodes": 2}'),
+    "cluster_create": (
+        '{"org": "$slug", "domain": "sr.test", "ceiling": 2, "max_nodes": 2, "version": "v1", "accreditation": "x"}',
+    ),
+    "cluster_deploy": ("org",),
+    "cluster_refresh": ("org",),
+    "cluster_shutdown": ("org", "text:true"),
     "customer_change": ("customer", '{"name": "x"}'),
     "customer_remove": ("customer",),
     "customer_restore": ("customer",),
@@ -370,7 +405,7 @@ NAMELESS = {
     *("new_id", "engine_now", "caller_name", "caller_setting", "caller_user", "caller_platform", "caller_customer"),
     *("caller_org", "caller_customers", "caller_accounts", "caller_orgs", "caller_spaces", "caller_sees_all"),
     *("tc_id_from_name", "tc_gen_password", "refuse", "api_key_caller", "caller_scope"),
-    *("customer_create", "org_joinable", "invite_code_use", "webhook_create"),
+    *("customer_create", "org_joinable", "invite_code_use", "webhook_create", "cluster_switch"),
     *("event_page", "event_type", "event_changed", "event_is_one", "event_begets"),
     *("attempt_take", "login_begin", "credential_mine", "verification_again", "user_register", "user_verify"),
     *("session_open", "session_refresh", "session_caller", "session_close", "session_me"),

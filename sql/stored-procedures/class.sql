@@ -479,7 +479,7 @@ DECLARE
     _function text;
 BEGIN
     PERFORM class.attach_guard(m) FROM unnest('{order,order_item,order_item_plan,job,customer}'::text[]) AS m;
-    PERFORM class.attach_guard('membership', 'state');
+    PERFORM class.attach_guard(m, 'state') FROM unnest('{membership,cluster,capacity_request}'::text[]) AS m;
     FOR _kind IN SELECT * FROM class.provision_kind ORDER BY table_name LOOP
         FOREACH _function IN ARRAY ARRAY['_validate', '_job'] || CASE WHEN _kind.has_success THEN '{_success}' ELSE '{}'::text[] END
             || CASE WHEN _kind.has_failure THEN '{_failure}' ELSE '{}'::text[] END || CASE WHEN _kind.has_children THEN '{_children}' ELSE '{}'::text[] END

@@ -69,6 +69,9 @@ UNION ALL
 SELECT 'dead letters', l.webhook_id, format('%s events were not taken by %s: %s', count(*), w.url, min(l.reason)), format('SELECT webhook_redeliver(%L)', l.webhook_id), min(l.created_date)
 FROM webhook_dead_letter AS l JOIN webhook AS w ON w.id = l.webhook_id WHERE l.requested_date IS NULL GROUP BY l.webhook_id, w.url
 UNION ALL
+SELECT 'cluster', c.id, format('%s is %s: %s', o.slug, c.state, COALESCE(c.failure, c.drift)), format('SELECT cluster_refresh(%L)', c.org_id), COALESCE(k.retry_date, c.deleted_date, k.observed_date)
+FROM cluster AS c JOIN org AS o ON o.id = c.org_id JOIN cluster_clock AS k ON k.cluster_id = c.id WHERE k.failures > 0
+UNION ALL
 SELECT 'customer to be removed', c.id, format('%s (%s) is removed for good on %s%s', c.name, c.cid, to_char(c.removal_date, 'YYYY-MM-DD'),
     (SELECT '; it still has ' || string_agg(things_in('tenant_customer_id', a.id), ', ') FROM tenant_customer AS a WHERE a.customer_id = c.id)), format('SELECT customer_restore(%L)', c.id), c.updated_date
 FROM customer AS c WHERE c.status = 'to_be_removed' AND c.removed_date IS NULL
