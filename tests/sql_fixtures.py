@@ -21,6 +21,7 @@ Row = dict[str, Any]
 Json = dict[str, Any]
 
 TYPES = ["provision_contact_create", "provision_domain_create", "provision_host_create", "provision_ssl_create"]
+TYPES += ["provision_contact_update", "provision_contact_delete", "provision_host_update", "provision_host_delete"]
 
 # Every setting a zone must have.
 ZONE: Json = {

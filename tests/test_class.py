@@ -18,13 +18,16 @@ from provision.database import sql_directory
 
 from . import sql_fixtures
 from .cluster_fixtures import Fleet
-from .sql_fixtures import Row, Shop, acting_as, contact_item, host_item, outcome, person, refused
+from .sql_fixtures import Row, Shop, acting_as, contact_item, domain_item, host_item, outcome, person, refused
 
 shop = sql_fixtures.shop
 
 KINDS = (
     *("provision_cluster", "provision_cluster_scale", "provision_cluster_shutdown"),
-    *("provision_contact", "provision_domain", "provision_host", "provision_ssl"),
+    *("provision_contact", "provision_contact_delete", "provision_contact_update"),
+    "provision_domain",
+    *("provision_host", "provision_host_delete", "provision_host_update"),
+    "provision_ssl",
 )
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -243,19 +246,36 @@ def test_a_final_row_never_changes(shop: Shop, machine: str) -> None:
 
 OWN: dict[str, Row] = {
     "provision_contact": person(),
+    "provision_contact_update": {"email": "jane@example.org"},
     "provision_domain": {"name": "example.test"},
     "provision_host": {"name": "ns1.example.net"},
+    "provision_host_update": {"addresses": ["192.0.2.9"]},
     "provision_ssl": {"domain_name": "example.test"},
 }
 AT_AWS = ("provision_ssl", "provision_cluster", "provision_cluster_scale", "provision_cluster_shutdown")
 
 
 def own(shop: Shop, kind: str) -> Row:
-    """The columns of a kind; clusters are those of an org, and only one that is up is changed."""
-    if not kind.startswith("provision_cluster"):
-        return OWN[kind]
+    """The columns of a kind; clusters are those of an org, and what is changed or deleted is there and not in use."""
+    about, _, change = kind.removeprefix("provision_").partition("_")
+    if about == "cluster":
+        return of_a_cluster(shop, change)
+    columns = OWN.get(kind, {})
+    if not change:
+        return columns
+    found = shop.value(f"SELECT id FROM {about} ORDER BY name DESC LIMIT 1")
+    if found is None:
+        shop.done(domain_item())
+        glue = host_item("ns9.example.test", addresses=["192.0.2.1"])
+        shop.done({"contact": contact_item("zoe", name="Zoe"), "host": glue}[about])
+        return own(shop, kind)
+    return columns | {f"{about}_id": found}
+
+
+def of_a_cluster(shop: Shop, change: str) -> Row:
+    """The columns of a kind that is about a cluster; only one that is up is scaled."""
     fleet = Fleet(shop)
-    if kind == "provision_cluster_scale":
+    if change == "scale":
         with unguarded(shop):
             shop.connection.execute(
                 "UPDATE cluster SET state = 'up', deleted_date = NULL, ready_date = now(), applied = '{}'"

@@ -27,6 +27,7 @@ from .sql_fixtures import (
     certificate_item,
     contact_item,
     domain_item,
+    host_item,
     integration_login,
     person,
 )
@@ -98,6 +99,7 @@ def furnish(shop: Shop, account: UUID, name: str) -> Org:
         items = (domain_item(f"{name}.test", **parts, hosts=hosts), certificate_item(f"www.{name}.test"))
         made.things["done"] = shop.order(*items, **options)
     shop.work()
+    change(shop, made, name, options)
     with asking(shop, owner, account, org):
         options["key"] = f"key-{name}"
         made.things["order"] = shop.order(contact_item(f"new-{name}"), **options)
@@ -132,6 +134,27 @@ def version_of(shop: Shop, org: UUID, slug: str) -> str:
     shop.connection.execute("UPDATE cluster_version SET is_limited = true WHERE name = %s", [version])
     shop.connection.execute("INSERT INTO cluster_version_org VALUES (%s, %s)", [version, org])
     return version
+
+
+def change(shop: Shop, org: Org, name: str, options: dict[str, Any]) -> None:
+    """Things that no domain uses, a change and a deletion of each kind, and a contact and a host that are left."""
+    glue = [f"{host}.{name}.test" for host in ("kept", "gone")]
+    with asking(shop, org.owner, org.account, org.id):
+        contacts = [contact_item(f"{reference}-{name}") for reference in ("kept", "gone")]
+        shop.order(*contacts, *(host_item(host, addresses=["192.0.2.1"]) for host in glue), **options)
+    shop.work()
+    changes = [
+        ("contact.update", {"reference": f"kept-{name}", "city": "Ulm"}),
+        ("contact.delete", {"reference": f"gone-{name}"}),
+        ("host.update", {"name": glue[0], "addresses": ["192.0.2.2"]}),
+        ("host.delete", {"name": glue[1]}),
+    ]
+    with asking(shop, org.owner, org.account, org.id):
+        shop.order(*({"operation": operation, "data": data} for operation, data in changes), **options)
+    shop.work()
+    for table, column, value in (("contact", "reference", f"kept-{name}"), ("host", "name", glue[0])):
+        find = sql.SQL("SELECT id FROM {} WHERE {} = %s").format(sql.Identifier(table), sql.Identifier(column))
+        (org.things[table],) = shop.connection.execute(find, [value]).fetchone() or ()
 
 
 def ids_in(shop: Shop, column: LiteralString, id: UUID) -> set[str]:
@@ -263,6 +286,10 @@ def inserted(world: World, table: str) -> str:
     values: dict[str, dict[str, Any]] = {
         "provision_contact": {"accreditation_id": shop.registry, **person("x")},
         "provision_host": {"accreditation_id": shop.registry, "name": "ns9.example.net"},
+        "provision_contact_update": {"city": "Ulm"},
+        "provision_contact_delete": {},
+        "provision_host_update": {"addresses": ["192.0.2.3"]},
+        "provision_host_delete": {},
         "provision_domain": {"accreditation_id": shop.registry, "name": "other.test"},
         "provision_ssl": {"accreditation_id": shop.cloud, "domain_name": "x.example.net"},
     }
@@ -272,6 +299,9 @@ def inserted(world: World, table: str) -> str:
         if table.startswith("provision_cluster"):
             values[table] = {"accreditation_id": shop.cloud, "cluster_id": org.things["cluster"]}
         row |= values.get(table, {"provision_domain_id": org.things["gate"]})
+        if table.endswith(("_update", "_delete")):
+            about = table.split("_")[1]
+            row[f"{about}_id"] = org.things[about]
         try:
             with shop.connection.transaction(force_rollback=True):
                 shop.connection.execute(

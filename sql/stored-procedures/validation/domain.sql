@@ -84,6 +84,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION provision_contact_validate() IS 'Refuses a malformed contact (RFC 5733) or one whose reference is taken; makes the handle from the row''s id.';
 
+-- The same rules for changes. Copied rather than called, as a call for each contact is a hundredth of an order's time.
+DO $do$
+DECLARE
+    _rules constant text := (SELECT substring(prosrc FROM '\mCASE\M.*END CASE;') FROM pg_proc WHERE oid = 'provision_contact_validate()'::regprocedure);
+BEGIN
+    EXECUTE format('CREATE OR REPLACE FUNCTION contact_check_details(p_row provision_contact) RETURNS void LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS %L',
+        'BEGIN ' || replace(_rules, 'NEW.', 'p_row.') || ' END');
+END $do$;
+COMMENT ON FUNCTION contact_check_details(provision_contact) IS 'Generated from provision_contact_validate(): refuses malformed details of a contact (RFC 5733).';
+
 CREATE OR REPLACE FUNCTION contact_check_handle(p_row provision_contact) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN

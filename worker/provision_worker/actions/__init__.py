@@ -28,7 +28,11 @@ def default_actions() -> Actions:
     """The actions of the product, by job type."""
     return {
         "provision_contact_create": Action(contact.create),
+        "provision_contact_update": Action(contact.update),
+        "provision_contact_delete": Action(contact.delete),
         "provision_host_create": Action(host.create),
+        "provision_host_update": Action(host.update),
+        "provision_host_delete": Action(host.delete),
         "provision_domain_create": Action(domain.create),
         "provision_ssl_create": Action(certificate.create),
         "reconcile": Action(reconcile.run),

@@ -1,6 +1,7 @@
 """Contacts at EPP registries (RFC 5733)."""
 
 import secrets
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,45 @@ def create(task: Task) -> Outcome:
     )
 
 
+def update(task: Task) -> Outcome:
+    """Gives a contact the details it is to have. What the registry shows of them already is not told to it again."""
+    handle = task.job.data["handle"]
+    try:
+        wanted = _change(task.job.data)
+        command = epp.contact.update(wanted)
+    except ValueError as error:
+        return failed(str(error))
+    return registry.change(
+        task,
+        registry.Change("contact.update", handle, {"name": handle, "wanted": task.job.data}),
+        epp.contact.info(handle),
+        lambda found: None if _is_as_wanted(found, wanted) else command,
+    )
+
+
+def delete(task: Task) -> Outcome:
+    """Deletes a contact; done as well if it is not there."""
+    handle = task.job.data["handle"]
+    return registry.delete(
+        task,
+        registry.Change("contact.delete", handle, {"name": handle}),
+        epp.contact.info(handle),
+        epp.contact.delete(handle),
+    )
+
+
+def find_update(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:
+    """The change of a contact that an effect was to bring about, if the registry has it."""
+    found = registry.look(site, epp.contact.info(parameters["name"]))
+    is_there = found is not None and _is_as_wanted(found, _change(parameters["wanted"]))
+    return f"the change of contact {parameters['name']}" if is_there else None
+
+
+def find_delete(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:
+    """The deletion of a contact that an effect was to bring about, if it is gone."""
+    return registry.find_delete(site, epp.contact.info(parameters["name"]))
+
+
 def find(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:
     """The handle that an effect was to create, if it is there and ours."""
     handle: str = parameters["name"]
@@ -40,19 +80,52 @@ def why_missing(site: Site, handle: str) -> str | None:
 
 def _details(task: Task) -> epp.contact.ContactDetails:
     data = task.job.data
-    postal = _postal(data["postal"])
-    # RFC 5733 section 2.2: the international form is US-ASCII; anything else is the local form.
-    is_ascii = all(text.isascii() for text in _texts(data["postal"]))
+    international, local = _scripts(data["postal"])
     return epp.contact.ContactDetails(
         handle=data["handle"],
         email=data["email"],
-        international=postal if is_ascii else None,
-        local=None if is_ascii else postal,
+        international=international,
+        local=local,
         voice=data.get("phone"),
         fax=data.get("fax"),
         # RFC 5733 asks for one; contacts are never transferred, so nobody needs to know it.
         auth_info=secrets.token_urlsafe(12),
     )
+
+
+def _change(data: dict[str, Any]) -> epp.contact.ContactUpdate:
+    international, local = _scripts(data["postal"])
+    return epp.contact.ContactUpdate(
+        handle=data["handle"],
+        email=data["email"],
+        international=international,
+        local=local,
+        voice=data.get("phone"),
+        fax=data.get("fax"),
+    )
+
+
+def _is_as_wanted(found: epp.contact.ContactInfo, wanted: epp.contact.ContactUpdate) -> bool:
+    """Whether the registry shows every detail that is to be; an empty one must not be there."""
+    pairs = (
+        (found.email, wanted.email),
+        (found.voice, wanted.voice),
+        (found.fax, wanted.fax),
+        (found.international, wanted.international and _seen(wanted.international)),
+        (found.local, wanted.local and _seen(wanted.local)),
+    )
+    return all(want is None or (has or None) == (want or None) for has, want in pairs)
+
+
+def _seen(postal: epp.contact.PostalInfo) -> epp.contact.PostalInfo:
+    return replace(postal, organisation=postal.organisation or None)
+
+
+def _scripts(postal: dict[str, Any]) -> tuple[epp.contact.PostalInfo | None, epp.contact.PostalInfo | None]:
+    """The international form, which is US-ASCII (RFC 5733 section 2.2), or else the local one."""
+    is_ascii = all(text.isascii() for text in _texts(postal))
+    info = _postal(postal)
+    return (info, None) if is_ascii else (None, info)
 
 
 def _postal(postal: dict[str, Any]) -> epp.contact.PostalInfo:

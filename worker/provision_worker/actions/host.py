@@ -4,7 +4,7 @@ from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
 
-from provision_worker.job import Outcome, failed
+from provision_worker.job import Outcome, completed, failed
 from provision_worker.providers import epp
 from provision_worker.task import Site, Task
 
@@ -30,6 +30,54 @@ def create(task: Task) -> Outcome:
         is_ours=lambda found: not addresses or set(addresses) == set(found.addresses),
         result=lambda found: {"roid": found.roid},
     )
+
+
+def update(task: Task) -> Outcome:
+    """Gives a host the addresses it is to have, and no others."""
+    name = task.job.data["name"]
+    wanted = _addresses(task.job.data["addresses"])
+    return registry.change(
+        task,
+        registry.Change("host.update", name, task.job.data),
+        epp.host.info(name),
+        lambda found: _difference(name, set(found.addresses), wanted),
+    )
+
+
+def delete(task: Task) -> Outcome:
+    """Deletes a host; one that others have made known too stays at the registry, and so does what is not there."""
+    name = task.job.data["name"]
+    if task.job.data["is_shared"]:
+        return completed()
+    return registry.delete(
+        task,
+        registry.Change("host.delete", name, {"name": name}),
+        epp.host.info(name),
+        epp.host.delete(name),
+    )
+
+
+def _addresses(texts: list[str]) -> set[epp.host.Address]:
+    return set(map(ip_address, texts))
+
+
+def _difference(name: str, has: set[epp.host.Address], wanted: set[epp.host.Address]) -> epp.Command[None] | None:
+    if has == wanted:
+        return None
+    added, removed = (tuple(sorted(some, key=str)) for some in (wanted - has, has - wanted))
+    return epp.host.update(epp.host.HostUpdate(name, add_addresses=added, remove_addresses=removed))
+
+
+def find_update(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:
+    """The change of a host that an effect was to bring about, if the registry has it."""
+    found = registry.look(site, epp.host.info(parameters["name"]))
+    is_there = found is not None and set(found.addresses) == _addresses(parameters["addresses"])
+    return f"the change of host {parameters['name']}" if is_there else None
+
+
+def find_delete(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:
+    """The deletion of a host that an effect was to bring about, if it is gone."""
+    return registry.find_delete(site, epp.host.info(parameters["name"]))
 
 
 def find(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:

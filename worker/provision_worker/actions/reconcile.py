@@ -25,7 +25,11 @@ PAGE = 100
 # By the first word of the effect's step: the name of the thing outside, or None.
 FIND: dict[str, Callable[[Site, dict[str, Any], UUID], str | None]] = {
     "contact.create": contact.find,
+    "contact.update": contact.find_update,
+    "contact.delete": contact.find_delete,
     "host.create": host.find,
+    "host.update": host.find_update,
+    "host.delete": host.find_delete,
     "domain.create": domain.find,
     "certificate.request": certificate.find,
     "record.write": certificate.find_record,

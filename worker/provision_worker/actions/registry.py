@@ -16,7 +16,8 @@ login refused                           retry, not soon, with the password looke
 
 import random
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 from provision_worker.effects import Thing
@@ -100,6 +101,101 @@ def create(
     if outcome.kind == "failed":
         task.effects.gone(step)
     return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of an object as an effect: its step (`contact.update`), the object's name, and what is asked for."""
+
+    step: str
+    name: str
+    parameters: Json
+
+
+class NotOursError(Exception):
+    """The object to be changed is not there, or another registrar's."""
+
+
+@outcome_of.register
+def _(error: NotOursError) -> Outcome:
+    return failed(str(error))
+
+
+def change(
+    task: Task,
+    what: Change,
+    info: epp.Command[I],
+    command: Callable[[I], epp.Command[Any] | None],
+    result: Callable[[I], Json] | None = None,
+) -> Outcome:
+    """Brings an object of ours to what is wanted, exactly once.
+
+    `command` says what the object that the registry shows still lacks; None: nothing. So a try after a lost answer asks
+    for no more than the first has left undone.
+    """
+
+    def ours() -> I:
+        found = look(task.site, info)
+        if found is None:
+            raise NotOursError(f"the registry does not have {info.object} {what.name}")
+        if not is_sponsored(task.site, found):
+            raise NotOursError(f"its sponsor at the registry is {found.trail.sponsor}")
+        return found
+
+    def make(token: UUID) -> Thing:
+        found = ours()
+        if "pendingUpdate" in found.statuses:
+            return Thing(what.name, {"is_pending": True})
+        wanted = command(found)
+        answer = wanted and send(task.site, wanted, token)
+        return Thing(what.name, {"is_pending": bool(answer and answer.outcome is epp.Outcome.PENDING)})
+
+    # A second try needs no look of its own: what is asked for depends on what is there.
+    made = task.effects.once(what.step, what.parameters, make=make, find=lambda token: None)
+    if not made.get("is_pending") and result is None:
+        return completed()
+    found = ours()
+    if made.get("is_pending") and "pendingUpdate" in found.statuses:
+        return _undecided(task)
+    if made.get("is_pending") and command(found) is not None:
+        return _decided_against(task, what)
+    return completed(result(found) if result else {})
+
+
+def delete(task: Task, what: Change, info: epp.Command[I], command: epp.Command[None]) -> Outcome:
+    """Deletes an object of ours exactly once. One that is not there is done; another registrar's is none of ours."""
+
+    def make(token: UUID) -> Thing:
+        found = look(task.site, info)
+        if found is None:
+            return Thing(what.name)
+        if not is_sponsored(task.site, found):
+            raise NotOursError(f"its sponsor at the registry is {found.trail.sponsor}")
+        if "pendingDelete" in found.statuses:
+            return Thing(what.name, {"is_pending": True})
+        answer = send(task.site, command, token)
+        return Thing(what.name, {"is_pending": answer.outcome is epp.Outcome.PENDING})
+
+    made = task.effects.once(what.step, what.parameters, make=make, find=lambda token: None)
+    found = look(task.site, info) if made.get("is_pending") else None
+    if found is None:
+        return completed()
+    return _undecided(task) if "pendingDelete" in found.statuses else _decided_against(task, what)
+
+
+def _undecided(task: Task) -> Outcome:
+    looks = int(task.state.get("looks", 0)) + 1
+    return pending(_patience(looks), {"looks": looks}, "the registry has not decided yet")
+
+
+def _decided_against(task: Task, what: Change) -> Outcome:
+    task.effects.gone(what.step)
+    return failed("the registry took the request, looked into it, and decided against it")
+
+
+def find_delete(site: Site, info: epp.Command[I]) -> str | None:
+    """What there is to say of a deletion that nobody knows the end of: None if the object is still there."""
+    return None if look(site, info) else f"the deletion of {info.object} {info.name}"
 
 
 def _settle(task: Task, found: I | None, result: Callable[[I], Json], is_pending: bool) -> Outcome:

@@ -1,0 +1,73 @@
+-- depends: 0008.event
+--
+-- Changes to what exists at registries: `provision_contact_update` and `provision_host_update` change a contact and a
+-- name server, `provision_contact_delete` and `provision_host_delete` delete them where no domain uses them.
+
+CREATE TABLE provision_contact_update (
+    contact_id uuid NOT NULL,
+    name text,
+    organization text,
+    street text[],
+    city text,
+    state text,
+    postal_code text,
+    country_code text,
+    phone text,
+    fax text,
+    email text,
+    CONSTRAINT provision_contact_update_contact_fk FOREIGN KEY (tenant_customer_id, contact_id) REFERENCES contact (tenant_customer_id, id)
+) INHERITS (class.audit_trail, class.provision);
+SELECT class.adopt_provision('provision_contact_update', job_type => 'provision_contact_update', providers => '{epp,manual}');
+CREATE INDEX provision_contact_update_contact_ix ON provision_contact_update (contact_id);
+COMMENT ON TABLE provision_contact_update IS 'Changes a contact at a registry. What is NULL stays as it is; what is empty is taken away.';
+COMMENT ON COLUMN provision_contact_update.contact_id IS 'The contact; its accreditation is the row''s.';
+COMMENT ON COLUMN provision_contact_update.name IS 'New name of the person or role.';
+COMMENT ON COLUMN provision_contact_update.organization IS 'New organization.';
+COMMENT ON COLUMN provision_contact_update.street IS 'New street, one to three lines.';
+COMMENT ON COLUMN provision_contact_update.city IS 'New city.';
+COMMENT ON COLUMN provision_contact_update.state IS 'New state or province.';
+COMMENT ON COLUMN provision_contact_update.postal_code IS 'New postal code.';
+COMMENT ON COLUMN provision_contact_update.country_code IS 'New country, ISO 3166-1 alpha-2.';
+COMMENT ON COLUMN provision_contact_update.phone IS 'New phone number, E.164 as EPP writes it: +49.301234567.';
+COMMENT ON COLUMN provision_contact_update.fax IS 'New fax number, as phone.';
+COMMENT ON COLUMN provision_contact_update.email IS 'New e-mail address.';
+
+CREATE TABLE provision_contact_delete (
+    contact_id uuid NOT NULL,
+    CONSTRAINT provision_contact_delete_contact_fk FOREIGN KEY (tenant_customer_id, contact_id) REFERENCES contact (tenant_customer_id, id)
+) INHERITS (class.audit_trail, class.provision);
+SELECT class.adopt_provision('provision_contact_delete', job_type => 'provision_contact_delete', providers => '{epp,manual}');
+CREATE INDEX provision_contact_delete_contact_ix ON provision_contact_delete (contact_id);
+COMMENT ON TABLE provision_contact_delete IS 'Deletes a contact that no domain uses.';
+COMMENT ON COLUMN provision_contact_delete.contact_id IS 'The contact; its accreditation is the row''s.';
+
+CREATE TABLE provision_host_update (
+    host_id uuid NOT NULL,
+    addresses inet[] NOT NULL,
+    CONSTRAINT provision_host_update_host_fk FOREIGN KEY (tenant_customer_id, host_id) REFERENCES host (tenant_customer_id, id)
+) INHERITS (class.audit_trail, class.provision);
+SELECT class.adopt_provision('provision_host_update', job_type => 'provision_host_update', providers => '{epp,manual}');
+CREATE INDEX provision_host_update_host_ix ON provision_host_update (host_id);
+COMMENT ON TABLE provision_host_update IS 'Gives a name server other glue addresses.';
+COMMENT ON COLUMN provision_host_update.host_id IS 'The name server; its accreditation is the row''s.';
+COMMENT ON COLUMN provision_host_update.addresses IS 'All its addresses from then on.';
+
+CREATE TABLE provision_host_delete (
+    host_id uuid NOT NULL,
+    CONSTRAINT provision_host_delete_host_fk FOREIGN KEY (tenant_customer_id, host_id) REFERENCES host (tenant_customer_id, id)
+) INHERITS (class.audit_trail, class.provision);
+SELECT class.adopt_provision('provision_host_delete', job_type => 'provision_host_delete', providers => '{epp,manual}');
+CREATE INDEX provision_host_delete_host_ix ON provision_host_delete (host_id);
+COMMENT ON TABLE provision_host_delete IS 'Deletes a name server that no domain uses; at the registry only if nobody else has made it known there.';
+COMMENT ON COLUMN provision_host_delete.host_id IS 'The name server; its accreditation is the row''s.';
+
+INSERT INTO job_type VALUES
+    ('provision_contact_update', 'changes a contact at a registry (RFC 5733)', 20),
+    ('provision_contact_delete', 'deletes a contact at a registry (RFC 5733)', 20),
+    ('provision_host_update', 'changes the addresses of a name server at a registry (RFC 5732)', 20),
+    ('provision_host_delete', 'deletes a name server at a registry (RFC 5732)', 20);
+INSERT INTO order_operation VALUES
+    ('contact.update', 'contact_update_plan', false, 'changes a contact', false),
+    ('contact.delete', 'contact_delete_plan', false, 'deletes a contact that no domain uses', false),
+    ('host.update', 'host_update_plan', false, 'gives a name server other addresses', false),
+    ('host.delete', 'host_delete_plan', false, 'deletes a name server that no domain uses', false);
