@@ -91,9 +91,12 @@ GRANT INSERT (accreditation_id, tenant_customer_id, org_id, contact_id, name, or
 GRANT INSERT (accreditation_id, tenant_customer_id, org_id, contact_id) ON provision_contact_delete TO provision_integration;
 GRANT INSERT (accreditation_id, tenant_customer_id, org_id, host_id, addresses) ON provision_host_update TO provision_integration;
 GRANT INSERT (accreditation_id, tenant_customer_id, org_id, host_id) ON provision_host_delete TO provision_integration;
+GRANT INSERT (tenant_customer_id, org_id, domain_id, name, period, current_expiry) ON provision_domain_renew TO provision_integration;
+GRANT INSERT (tenant_customer_id, org_id, domain_id, name) ON provision_domain_delete TO provision_integration;
 -- Naming a row to update or return it takes the right to read its key.
 GRANT SELECT (id, tenant_customer_id, org_id) ON provision_contact, provision_host, provision_domain, provision_ssl TO provision_integration;
 GRANT SELECT (id, tenant_customer_id, org_id) ON provision_contact_update, provision_contact_delete, provision_host_update, provision_host_delete TO provision_integration;
+GRANT SELECT (id, tenant_customer_id, org_id) ON provision_domain_renew, provision_domain_delete TO provision_integration;
 
 -- Workers.
 GRANT EXECUTE ON FUNCTION worker_register(text, text, int, text, text[]), worker_heartbeat(uuid), worker_deregister(uuid), job_claim(uuid, text[], int), job_record(uuid, jsonb),

@@ -22,12 +22,13 @@ Json = dict[str, Any]
 
 TYPES = ["provision_contact_create", "provision_domain_create", "provision_host_create", "provision_ssl_create"]
 TYPES += ["provision_contact_update", "provision_contact_delete", "provision_host_update", "provision_host_delete"]
+TYPES += ["provision_domain_renew", "provision_domain_delete"]
 
 # Every setting a zone must have.
 ZONE: Json = {
-    "order_types": ["create"],
+    "order_types": ["create", "renew", "transfer", "restore", "delete", "update"],
     "registration_periods": [1, 2, 5, 10],
-    "renewal_periods": [1],
+    "renewal_periods": [1, 2],
     "transfer_periods": [1],
     "maximum_lifetime": 10,
     "name_length_minimum": 3,
@@ -99,6 +100,10 @@ def success(job: Row) -> Json:
     result: Json = {"roid": f"R{number}"}
     if job["type"] == "provision_domain_create":
         result |= {"ry_created_date": "2026-03-01T10:00:00Z", "ry_expiry_date": "2027-03-01T10:00:00Z"}
+    if job["type"] == "provision_domain_renew":
+        result = {"ry_expiry_date": f"{job['data']['target_expiry']}T10:00:00Z"}
+    if job["type"] == "provision_domain_delete":
+        result = {"ry_state": "redemptionPeriod"}
     if job["type"] == "provision_ssl_create":
         result = {
             "arn": f"arn:aws:acm:eu-central-1:1:certificate/{number}",

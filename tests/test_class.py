@@ -22,10 +22,11 @@ from .sql_fixtures import Row, Shop, acting_as, contact_item, domain_item, host_
 
 shop = sql_fixtures.shop
 
-KINDS = (
+KINDS: tuple[str, ...] = (
     *("provision_cluster", "provision_cluster_scale", "provision_cluster_shutdown"),
     *("provision_contact", "provision_contact_delete", "provision_contact_update"),
     "provision_domain",
+    *("provision_domain_delete", "provision_domain_renew"),
     *("provision_host", "provision_host_delete", "provision_host_update"),
     "provision_ssl",
 )
@@ -263,6 +264,8 @@ def own(shop: Shop, kind: str) -> Row:
     columns = OWN.get(kind, {})
     if not change:
         return columns
+    if about == "domain":
+        return of_a_domain(shop)
     found = shop.value(f"SELECT id FROM {about} ORDER BY name DESC LIMIT 1")
     if found is None:
         shop.done(domain_item())
@@ -283,6 +286,17 @@ def of_a_cluster(shop: Shop, change: str) -> Row:
                 [fleet.cluster],
             )
     return {"org_id": fleet.org, "cluster_id": fleet.cluster}
+
+
+def of_a_domain(shop: Shop) -> Row:
+    """The columns of a kind that is about a registered name."""
+    name = "registered.test"
+    id = shop.value("SELECT id FROM domain WHERE name = %s", name)
+    if id is None:
+        values = {"tenant_customer_id": shop.account, "accreditation_id": shop.registry, "name": name}
+        zone = shop.value("SELECT id FROM accreditation_tld WHERE accreditation_id = %s", shop.registry)
+        id = shop.insert("domain", id=uuid4(), accreditation_tld_id=zone, **values)
+    return {"domain_id": id, "name": name}
 
 
 def provision_row(shop: Shop, kind: str, state: str) -> UUID:
@@ -338,6 +352,7 @@ def test_a_provision_row_begins_only_where_it_may(shop: Shop, kind: str) -> None
     states, legal = transitions(shop, "provision")
     begins = {to for from_state, to in legal if from_state is None}
     accreditation = shop.cloud if kind in AT_AWS else shop.registry
+    own(shop, kind)
     for state in states - begins:
         status = shop.value("SELECT id FROM provision_status WHERE name = %s", state)
         columns = own(shop, kind)

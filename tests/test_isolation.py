@@ -101,6 +101,9 @@ def furnish(shop: Shop, account: UUID, name: str) -> Org:
     shop.work()
     change(shop, made, name, options)
     with asking(shop, owner, account, org):
+        shop.order({"operation": "domain.renew", "data": {"name": f"{name}.test"}}, **options)
+    shop.work()
+    with asking(shop, owner, account, org):
         options["key"] = f"key-{name}"
         made.things["order"] = shop.order(contact_item(f"new-{name}"), **options)
     made.things["gate"] = shop.insert(
@@ -123,6 +126,7 @@ def furnish(shop: Shop, account: UUID, name: str) -> Org:
     )
     with asking(shop, owner, account, org):
         made.things["capacity_request"] = shop.value("SELECT id FROM capacity_request_create(%s, 3, 60)", org)
+    made.things["domain"] = shop.value("SELECT id FROM domain WHERE name = %s", f"{name}.test")
     made.things["membership"] = membership_of(shop, user, org)
     return made
 
@@ -298,8 +302,10 @@ def inserted(world: World, table: str) -> str:
         row: dict[str, Any] = {"tenant_customer_id": org.account, "org_id": org.id}
         if table.startswith("provision_cluster"):
             values[table] = {"accreditation_id": shop.cloud, "cluster_id": org.things["cluster"]}
-        row |= values.get(table, {"provision_domain_id": org.things["gate"]})
-        if table.endswith(("_update", "_delete")):
+        row |= values.get(table, {})
+        if table in ("provision_domain_contact", "provision_domain_host"):
+            row["provision_domain_id"] = org.things["gate"]
+        elif table.startswith("provision_domain_") or table.endswith(("_update", "_delete")):
             about = table.split("_")[1]
             row[f"{about}_id"] = org.things[about]
         try:

@@ -330,9 +330,9 @@ def person(first_name: str, of: str) -> dict[str, Any]:
 
 
 ZONE_SETTINGS: dict[str, Any] = {
-    "order_types": ["create"],
+    "order_types": ["create", "renew", "transfer", "restore", "delete", "update"],
     "registration_periods": [1, 2],
-    "renewal_periods": [1],
+    "renewal_periods": [1, 2, 5],
     "transfer_periods": [1],
     "maximum_lifetime": 10,
     "name_length_minimum": 1,

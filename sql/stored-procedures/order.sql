@@ -66,20 +66,25 @@ COMMENT ON FUNCTION order_submit_many(jsonb) IS 'Takes an array of orders [{"ten
 CREATE OR REPLACE FUNCTION order_accept(p_orders jsonb) RETURNS SETOF uuid
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
-    _orders order_request[];
-    _items plan_item[];
-    _steps plan_step[];
+    _orders constant order_request[] := order_requests(p_orders);
 BEGIN
-    _orders := order_requests(p_orders);
     PERFORM order_check_caller(_orders);
-    _orders := order_recognise(_orders);
-    _items := order_items(_orders);
-    _steps := order_plan(_items);
+    RETURN QUERY SELECT order_place(_orders);
+END $$;
+COMMENT ON FUNCTION order_accept(jsonb) IS 'What order_submit_many does, once.';
+
+CREATE OR REPLACE FUNCTION order_place(p_orders order_request[]) RETURNS SETOF uuid
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _orders constant order_request[] := order_recognise(p_orders);
+    _items constant plan_item[] := order_items(_orders);
+    _steps constant plan_step[] := order_plan(_items);
+BEGIN
     PERFORM order_store(_orders, _items, _steps);
     PERFORM plan_start(ARRAY(SELECT s.id FROM unnest(_steps) AS s JOIN order_item_plan AS p ON p.id = s.id WHERE p.status = 'processing'));
     RETURN QUERY SELECT COALESCE(o.same_as, o.id) FROM unnest(_orders) WITH ORDINALITY AS o ORDER BY o.ordinality;
 END $$;
-COMMENT ON FUNCTION order_accept(jsonb) IS 'What order_submit_many does, once.';
+COMMENT ON FUNCTION order_place(order_request[]) IS 'Stores and begins orders of whomever; the engine orders by itself through this.';
 
 CREATE OR REPLACE FUNCTION order_bad_option(p_order jsonb, OUT field text, OUT value text, OUT wanted text)
 LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from provision_worker.job import Outcome
 from provision_worker.task import Task
 
-from . import certificate, contact, domain, event, host, reconcile, session
+from . import certificate, contact, domain, event, host, lifecycle, reconcile, session
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ def default_actions() -> Actions:
         "provision_host_update": Action(host.update),
         "provision_host_delete": Action(host.delete),
         "provision_domain_create": Action(domain.create),
+        "provision_domain_renew": Action(lifecycle.renew),
+        "provision_domain_delete": Action(lifecycle.delete),
         "provision_ssl_create": Action(certificate.create),
         "reconcile": Action(reconcile.run),
         "webhook_deliver": Action(event.deliver),

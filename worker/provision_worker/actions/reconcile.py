@@ -16,7 +16,7 @@ from provision_worker.effects import fenced
 from provision_worker.job import Lease, Outcome, again, completed
 from provision_worker.task import Site, Task
 
-from . import certificate, contact, domain, host
+from . import certificate, contact, domain, host, lifecycle
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +31,8 @@ FIND: dict[str, Callable[[Site, dict[str, Any], UUID], str | None]] = {
     "host.update": host.find_update,
     "host.delete": host.find_delete,
     "domain.create": domain.find,
+    "domain.renew": lifecycle.find_renewal,
+    "domain.delete": lifecycle.find_deletion,
     "certificate.request": certificate.find,
     "record.write": certificate.find_record,
 }

@@ -1,4 +1,4 @@
-"""What the actions at EPP registries have in common: create an object exactly once, and what each answer means.
+"""What the actions at EPP registries have in common: create or change an object exactly once, and what answers mean.
 
 ======================================= ============================================================================
 the registry                            the job
@@ -46,6 +46,15 @@ class Info(Protocol):
 
 
 I = TypeVar("I", bound=Info)  # noqa: E741
+
+
+class Refused(Exception):  # noqa: N818 - as EppRefused
+    """What a look at the registry says against asking it for anything."""
+
+
+@outcome_of.register
+def _(error: Refused) -> Outcome:
+    return failed(str(error))
 
 
 @outcome_of.register(epp.EppRefused)
@@ -112,13 +121,8 @@ class Change:
     parameters: Json
 
 
-class NotOursError(Exception):
+class NotOursError(Refused):
     """The object to be changed is not there, or another registrar's."""
-
-
-@outcome_of.register
-def _(error: NotOursError) -> Outcome:
-    return failed(str(error))
 
 
 def change(
@@ -209,6 +213,69 @@ def _settle(task: Task, found: I | None, result: Callable[[I], Json], is_pending
         return failed("the registry answered that the object was created, but does not have it")
     put_off = pending if found or is_pending else again
     return put_off(_patience(looks), {"looks": looks, "was_seen": bool(found)}, "the registry has not decided yet")
+
+
+def alter(
+    task: Task,
+    step: str,
+    info: epp.Command[I],
+    come_of: Callable[[I | None], Json | None],
+    ask: Callable[[I, UUID], Json],
+) -> Outcome:
+    """Changes the object of `info` exactly once; completed with what has come of it.
+
+    Every try looks first. `come_of` says what of the change is there: None if nothing, with `is_pending` if the
+    registry has yet to decide; it raises Refused where the registry need not be asked. `ask` asks for it, under a
+    token, and says the same of the answer.
+    """
+    seen: list[I] = []
+
+    def find(token: UUID) -> Thing | None:
+        found = look(task.site, info)
+        result = come_of(found)
+        if result is None and found is not None:
+            seen.append(found)
+        return None if result is None else Thing(f"{step} {info.name}", result)
+
+    def make(token: UUID) -> Thing:
+        return Thing(f"{step} {info.name}", ask(seen[-1], token))
+
+    made = task.effects.once(step, task.job.data, make=make, find=find, look_first=True)
+    return _decided(task, step, info, come_of) if made.get("is_pending") else completed(made)
+
+
+def _decided(task: Task, step: str, info: epp.Command[I], come_of: Callable[[I | None], Json | None]) -> Outcome:
+    """What the registry has decided about a change that it took."""
+    try:
+        result = come_of(look(task.site, info))
+    except Refused:
+        task.effects.gone(step)
+        raise
+    if result and not result.get("is_pending"):
+        return completed(result)
+    if result is None and task.state.get("was_seen"):
+        task.effects.gone(step)
+        return failed("the registry took the request, looked into it, and decided against it")
+    looks = int(task.state.get("looks", 0)) + 1
+    state = {"looks": looks, "was_seen": bool(result) or bool(task.state.get("was_seen"))}
+    return pending(_patience(looks), state, "the registry has not decided yet")
+
+
+def require_ours(site: Site, found: I | None, name: str) -> I:
+    """The object, if the registry has it and it is ours; Refused otherwise."""
+    if found is None:
+        raise NotOursError(f"the registry does not have {name}")
+    if not is_sponsored(site, found):
+        raise NotOursError(f"the sponsor of {name} at the registry is {found.trail.sponsor}, not us")
+    return found
+
+
+def require_open(found: Info, name: str, verb: str) -> None:
+    """Refused if a status of the object forbids the command: `Renew`, `Delete`, `Update` or `Transfer`."""
+    prohibitions = {f"client{verb}Prohibited", f"server{verb}Prohibited"}
+    blocking = sorted(s for s in found.statuses if s in prohibitions or s.startswith("pending"))
+    if blocking:
+        raise Refused(f"{name} has status {', '.join(blocking)} at the registry")
 
 
 def _patience(looks: int) -> float:

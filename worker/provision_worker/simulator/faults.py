@@ -22,6 +22,8 @@ class FaultKind(StrEnum):
     """The command is executed, then the connection ends without an answer."""
     MID_FRAME = "mid_frame"
     """The command is executed, then the connection ends in the middle of the answer."""
+    NO_DATES = "no_dates"
+    """The command is executed, and its answer leaves out every date that the schemas make optional."""
     GARBAGE = "garbage"
     """The command is executed, and the answer is not XML."""
     FAIL = "fail"

@@ -7,7 +7,7 @@ import contextlib
 import ssl
 
 from provision_worker.providers.epp import framing
-from provision_worker.providers.epp.xml import XmlError, parse, serialise
+from provision_worker.providers.epp.xml import XmlError, name_of, parse, serialise
 
 from . import requests, results
 from .faults import Fault, FaultKind, Faults
@@ -149,6 +149,10 @@ class Server:
             raise HangUpError(abrupt=False)
         if fault.kind is FaultKind.HOLD_ANSWER:
             await fault.hold()
+        if fault.kind is FaultKind.NO_DATES and answer.data is not None:
+            for element in answer.data:
+                if name_of(element).endswith(("exDate", "upDate", "trDate")):
+                    answer.data.remove(element)
         return Answer(fault.code, reason=fault.reason) if fault.kind is FaultKind.FAIL_AFTER else answer
 
     async def _reply(self, writer: asyncio.StreamWriter, answer: Answer, cl_trid: str | None, sv_trid: str) -> None:

@@ -1,0 +1,164 @@
+-- What may be done with a name that is registered. domain_live() finds it among the caller's, domain_claim() makes a row
+-- the one active operation on it; the domain_check functions refuse what the zone's settings, a lock or the name's place in
+-- its life forbid, when an order is accepted and again when its row is made.
+
+CREATE OR REPLACE FUNCTION domain_live(p_tenant_customer uuid, p_org uuid, p_name text) RETURNS domain
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _domain domain;
+BEGIN
+    SELECT * INTO _domain FROM domain WHERE name = p_name AND deleted_date IS NULL
+        AND tenant_customer_id = p_tenant_customer AND (p_org IS NULL OR org_id IS NULL OR org_id = p_org);
+    RETURN _domain;
+END $$;
+COMMENT ON FUNCTION domain_live(uuid, uuid, text) IS 'A live name that an order may act on: of an org, its own and the customer''s own; without one, any of the customer''s. NULL: none.';
+
+CREATE OR REPLACE FUNCTION domain_claim(p_tenant_customer uuid, p_org uuid, p_name text, p_provision uuid, p_plan uuid) RETURNS domain
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _domain domain := domain_live(p_tenant_customer, p_org, p_name);
+BEGIN
+    -- Of a name that is not the caller's nothing is told, not even that something is being done with it.
+    IF _domain.id IS NOT NULL THEN
+        PERFORM object_claim('domain', p_name, p_provision, p_plan, p_tenant_customer);
+        -- Looked at once more: whoever had the claim before may just have completed.
+        _domain := domain_live(p_tenant_customer, p_org, p_name);
+    END IF;
+    IF _domain.id IS NULL THEN
+        PERFORM refuse('PV404', 'domain not found', COALESCE(p_name, 'no name given'), 'name one of your own: SELECT name FROM v_domain');
+    END IF;
+    RETURN _domain;
+END $$;
+COMMENT ON FUNCTION domain_claim(uuid, uuid, text, uuid, uuid) IS 'Makes a row the one active operation on a name of the caller''s; another''s name answers as one that does not exist.';
+
+CREATE OR REPLACE FUNCTION domain_named(p_tenant_customer uuid, p_domain uuid, p_name text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _name text := (SELECT name FROM domain WHERE id = p_domain AND tenant_customer_id = p_tenant_customer);
+BEGIN
+    IF p_domain IS NOT NULL AND _name IS DISTINCT FROM COALESCE(p_name, _name) OR (p_domain IS NOT NULL AND _name IS NULL) THEN
+        PERFORM refuse('PV404', 'domain not found', 'domain_id ' || p_domain, 'name one of your own: SELECT id, name FROM v_domain');
+    END IF;
+    RETURN COALESCE(p_name, _name);
+END $$;
+COMMENT ON FUNCTION domain_named(uuid, uuid, text) IS 'The name that a row is about, given by name, by id, or by both if they agree.';
+
+CREATE OR REPLACE FUNCTION domain_day(p_date timestamptz) RETURNS date
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (p_date AT TIME ZONE 'UTC')::date;
+END $$;
+COMMENT ON FUNCTION domain_day(timestamptz) IS 'The day of a date as registries count it, in UTC.';
+
+CREATE OR REPLACE FUNCTION domain_day(p_day text) RETURNS date
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    IF p_day !~ '^\d{4}-\d\d-\d\d$' THEN
+        RAISE invalid_datetime_format;
+    END IF;
+    RETURN p_day::date;
+EXCEPTION WHEN invalid_datetime_format OR datetime_field_overflow THEN
+    PERFORM refuse('PV422', 'that is no day', left(p_day, 100), 'give it as 2027-03-01');
+END $$;
+COMMENT ON FUNCTION domain_day(text) IS 'The day that was given in an order.';
+
+CREATE OR REPLACE FUNCTION domain_check_open(p_domain domain, p_operation text, p_settings jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _locks constant text := (SELECT string_agg(s, ', ' ORDER BY s) FROM unnest(p_domain.statuses) AS s WHERE s ~ format('^(client|server)%sProhibited$', initcap(p_operation)));
+BEGIN
+    IF NOT p_settings -> 'order_types' ? p_operation THEN
+        PERFORM refuse('PV422', format('%s is not taken in this zone', p_operation), p_domain.name, 'allowed are ' || (p_settings ->> 'order_types'));
+    ELSIF _locks IS NOT NULL THEN
+        PERFORM refuse('PV409', 'the domain is locked', format('%s has status %s', p_domain.name, _locks), 'remove the lock first; those of the server only the registry removes');
+    ELSIF p_domain.purge_date IS NOT NULL AND p_operation <> 'restore' THEN
+        PERFORM refuse('PV409', 'the domain is deleted', format('%s is in %s until %s', p_domain.name, p_domain.rgp_state, domain_day(p_domain.rgp_until)),
+            CASE p_domain.rgp_state WHEN 'redemptionPeriod' THEN 'restore it first, if its zone allows that' ELSE 'it can be registered again when it is purged' END);
+    END IF;
+END $$;
+COMMENT ON FUNCTION domain_check_open(domain, text, jsonb) IS 'Refuses an operation that the zone does not have, that a status of the name forbids, or that comes after its deletion.';
+
+-- Renewal ------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION domain_period(p_period jsonb, p_allowed jsonb) RETURNS int
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    IF NOT p_allowed @> COALESCE(p_period, '1') THEN
+        PERFORM refuse('PV422', 'the period is not allowed', left(COALESCE(p_period, '1')::text, 100) || ' years', 'allowed are ' || p_allowed::text);
+    END IF;
+    RETURN COALESCE((p_period #>> '{}')::numeric::int, 1);
+END $$;
+COMMENT ON FUNCTION domain_period(jsonb, jsonb) IS 'A number of years, one if none is given; refused unless it is among those allowed.';
+
+CREATE OR REPLACE FUNCTION domain_check_renew(p_domain domain, p_period int, p_current_expiry date, p_settings jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM domain_check_open(p_domain, 'renew', p_settings);
+    PERFORM domain_period(to_jsonb(p_period), p_settings -> 'renewal_periods');
+    IF p_current_expiry IS DISTINCT FROM COALESCE(domain_day(p_domain.ry_expiry_date), p_current_expiry) AND p_current_expiry IS NOT NULL THEN
+        PERFORM refuse('PV409', 'the domain does not expire on that day', format('%s was given, %s expires on %s', p_current_expiry, p_domain.name, domain_day(p_domain.ry_expiry_date)),
+            'perhaps it was renewed already; look at it and decide anew');
+    ELSIF p_domain.ry_expiry_date + make_interval(years => p_period) > engine_now() + make_interval(years => (p_settings ->> 'maximum_lifetime')::int) THEN
+        PERFORM refuse('PV422', 'the domain would live too long', format('%s expires on %s', p_domain.name, domain_day(p_domain.ry_expiry_date)), format('it may expire in %s years at most', p_settings ->> 'maximum_lifetime'));
+    END IF;
+END $$;
+COMMENT ON FUNCTION domain_check_renew(domain, int, date, jsonb) IS 'Refuses a renewal for a period the zone does not have, beyond its longest lifetime, or of a name that does not expire when the client believes.';
+
+CREATE OR REPLACE FUNCTION provision_domain_renew_validate() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the rules read what the one who inserts may not.
+DECLARE
+    _domain domain;
+BEGIN
+    NEW.name := domain_named(NEW.tenant_customer_id, NEW.domain_id, NEW.name);
+    _domain := domain_claim(NEW.tenant_customer_id, NEW.org_id, NEW.name, NEW.id, NEW.order_item_plan_ids[1]);
+    NEW.domain_id := _domain.id;
+    NEW.accreditation_id := _domain.accreditation_id;
+    NEW.settings := COALESCE(NEW.settings, tld_settings(_domain.accreditation_tld_id));
+    PERFORM domain_check_renew(_domain, NEW.period, NEW.current_expiry, NEW.settings);
+    NEW.current_expiry := domain_day(_domain.ry_expiry_date);
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION provision_domain_renew_validate() IS 'Refuses a renewal that breaks a rule of the zone or of the name; notes the expiry it begins from.';
+
+-- Deletion -----------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION domain_hosts_below(p_domain domain) RETURNS SETOF host
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN QUERY SELECT h.* FROM host AS h
+    WHERE h.tenant_customer_id = p_domain.tenant_customer_id AND h.accreditation_id = p_domain.accreditation_id AND h.deleted_date IS NULL
+        -- '/' is what follows '.': a range that the index of reversed names has.
+        AND reverse(h.name::text) COLLATE "C" > reverse(p_domain.name) || '.' AND reverse(h.name::text) COLLATE "C" < reverse(p_domain.name) || '/';
+END $$;
+COMMENT ON FUNCTION domain_hosts_below(domain) IS 'Name servers under a name, which go when it goes.';
+
+CREATE OR REPLACE FUNCTION domain_check_delete(p_domain domain, p_settings jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _used constant text := (
+        SELECT string_agg(DISTINCT h.name, ', ') FROM domain_hosts_below(p_domain) AS h
+        JOIN domain_host AS u ON u.host_id = h.id JOIN domain AS d ON d.id = u.domain_id AND d.deleted_date IS NULL AND d.id <> p_domain.id);
+BEGIN
+    PERFORM domain_check_open(p_domain, 'delete', p_settings);
+    IF _used IS NOT NULL THEN
+        PERFORM refuse('PV409', 'name servers under the domain serve other domains', _used, 'give those other name servers first');
+    END IF;
+END $$;
+COMMENT ON FUNCTION domain_check_delete(domain, jsonb) IS 'Refuses to delete a name whose name servers are in use.';
+
+CREATE OR REPLACE FUNCTION provision_domain_delete_validate() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the rules read what the one who inserts may not.
+DECLARE
+    _domain domain;
+BEGIN
+    NEW.name := domain_named(NEW.tenant_customer_id, NEW.domain_id, NEW.name);
+    _domain := domain_claim(NEW.tenant_customer_id, NEW.org_id, NEW.name, NEW.id, NEW.order_item_plan_ids[1]);
+    NEW.domain_id := _domain.id;
+    NEW.accreditation_id := _domain.accreditation_id;
+    NEW.settings := COALESCE(NEW.settings, tld_settings(_domain.accreditation_tld_id));
+    PERFORM domain_check_delete(_domain, NEW.settings);
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION provision_domain_delete_validate() IS 'Refuses a deletion that breaks a rule of the zone or of the name.';

@@ -1,0 +1,335 @@
+"""The life of registered names at a registry over TLS: what it is asked, what it is not, and what comes of its answers.
+
+The registry keeps its own time (`advance`), and the engine its own (`clock_advance`).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, LiteralString
+from uuid import UUID, uuid4
+
+import pytest
+from provision_worker.actions import default_actions
+from provision_worker.providers import epp
+from provision_worker.simulator import Policy, RegistrySimulator
+
+from . import worker_fixtures
+from .worker_fixtures import REGISTRY_PASSWORD, Shop, eventually
+
+engine = worker_fixtures.engine
+shop = worker_fixtures.shop
+
+NAME = "life.example"
+START = datetime(2027, 3, 1, 12, tzinfo=UTC)
+THEIRS = "battery staple"
+QUICK: dict[str, Any] = {"worker_poll_seconds": 0.05}
+
+
+class Time:
+    """The registry's, which stands still unless a test moves it."""
+
+    now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def registry(time: Time) -> Iterator[RegistrySimulator]:
+    registrars = {"us": REGISTRY_PASSWORD, "them": THEIRS}
+    with RegistrySimulator(registrars, Policy(zones=("example",), transfer_at_once=True), clock=time) as registry:
+        yield registry
+
+
+@pytest.fixture
+def busy(shop: Shop) -> Iterator[Shop]:
+    """A shop with a worker."""
+    with shop.engine.worker(default_actions(), **QUICK):
+        yield shop
+
+
+@pytest.fixture
+def named(busy: Shop) -> Shop:
+    """One that has the name, with two years to go and out of its add grace period."""
+    assert busy.ended(busy.order_domain(NAME, period=2)) == "completed"
+    busy.registry.advance(timedelta(days=6))
+    return busy
+
+
+@contextmanager
+def client(registry: RegistrySimulator, registrar: str = "us") -> Iterator[epp.Client]:
+    """Somebody else's session at the registry."""
+    password = {"us": REGISTRY_PASSWORD, "them": THEIRS}[registrar]
+    tls = epp.tls_context(registry.ca_file)
+    settings = epp.Settings(registry.host, registrar, password, tls, registry.port)
+    with epp.Client(settings) as made:
+        yield made
+
+
+def send(registry: RegistrySimulator, command: epp.Command[Any], registrar: str = "us") -> Any:
+    """What the registry answers to a command that is not the engine's."""
+    with client(registry, registrar) as line:
+        return line.send(command, f"by-hand-{uuid4().hex[:8]}").data
+
+
+def info(registry: RegistrySimulator, name: str = NAME) -> epp.domain.DomainInfo:
+    found: epp.domain.DomainInfo = send(registry, epp.domain.info(name))
+    return found
+
+
+def reason(shop: Shop, order: UUID) -> str:
+    text: str = shop.engine.value("SELECT reason FROM v_order WHERE id = %s", order)
+    return text
+
+
+def sent(shop: Shop, verb: str, kind: str = "domain") -> list[tuple[str, bool]]:
+    """What the engine has asked of the registry, and whether it was carried out."""
+    entries = shop.registry.ledger.entries(verb, object=kind)
+    return [(entry.name, entry.executed) for entry in entries if (entry.cl_trid or "").startswith("pv-")]
+
+
+def expiry(shop: Shop) -> str:
+    """The day the name expires, which inventory and registry agree on."""
+    query: LiteralString = "SELECT ry_expiry_date FROM v_domain WHERE name = %s AND deleted_date IS NULL"
+    ours, theirs = shop.engine.value(query, NAME), info(shop.registry).expires_at
+    assert ours == theirs
+    return f"{ours.astimezone(UTC):%Y-%m-%d}"
+
+
+def renew(shop: Shop, **changes: Any) -> UUID:
+    return shop.order(("domain.renew", {"name": NAME} | changes))
+
+
+def delete(shop: Shop, name: str = NAME) -> UUID:
+    return shop.order(("domain.delete", {"name": name}))
+
+
+# Renewal --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_renewal_moves_the_expiry_at_the_registry_and_here(named: Shop) -> None:
+    assert named.ended(renew(named, period=2, current_expiry="2029-03-01")) == "completed"
+    assert expiry(named) == "2031-03-01"
+    assert sent(named, "renew") == [(NAME, True)]
+
+
+def test_nothing_is_sent_where_the_registry_is_as_far_already(named: Shop) -> None:
+    send(named.registry, epp.domain.renew(NAME, START.date().replace(year=2029), 1))
+    assert named.ended(renew(named)) == "completed"
+    assert expiry(named) == "2030-03-01"
+    assert sent(named, "renew") == []
+
+
+def test_where_the_registry_is_ahead_by_some_only_the_rest_is_renewed(named: Shop) -> None:
+    send(named.registry, epp.domain.renew(NAME, START.date().replace(year=2029), 1))
+    assert named.ended(renew(named, period=5)) == "completed"
+    assert expiry(named) == "2034-03-01"
+
+
+@pytest.mark.parametrize("fault", ["lose_answer", "garbage", "fail_after", "mid_frame"])
+def test_a_renewal_whose_answer_is_lost_is_not_repeated(named: Shop, fault: str) -> None:
+    named.registry.faults.add(fault, verb="renew")
+    order = renew(named)
+    named.engine.attempted(named.job("provision_domain_renew")["id"])
+    named.engine.owner.execute("SELECT clock_advance('1 hour')")
+    assert named.ended(order) == "completed"
+    assert expiry(named) == "2030-03-01"
+    assert len(sent(named, "renew")) == 1
+
+
+def test_a_name_of_another_sponsor_is_not_renewed(named: Shop) -> None:
+    secret = named.engine.value("SELECT value FROM secret")
+    send(named.registry, epp.domain.transfer(epp.TransferOp.REQUEST, NAME, secret), "them")
+    order = renew(named)
+    assert named.ended(order) == "failed"
+    assert f"the sponsor of {NAME} at the registry is them" in reason(named, order)
+    assert sent(named, "renew") == []
+    assert named.engine.rows("SELECT * FROM v_attention WHERE what IN ('orphan', 'uncertain effect')") == []
+
+
+def test_a_name_that_may_not_be_renewed_is_not(named: Shop) -> None:
+    locked = epp.domain.Part(statuses=("clientRenewProhibited",))
+    send(named.registry, epp.domain.update(epp.domain.DomainUpdate(NAME, add=locked)))
+    order = renew(named)
+    assert named.ended(order) == "failed"
+    assert "clientRenewProhibited" in reason(named, order)
+    assert sent(named, "renew") == []
+
+
+def test_a_leap_day_is_renewed_to_the_last_of_february(busy: Shop, time: Time) -> None:
+    time.now = datetime(2028, 2, 29, 23, 30, tzinfo=UTC)
+    assert busy.ended(busy.order_domain(NAME)) == "completed"
+    assert expiry(busy) == "2029-02-28"
+    assert busy.ended(renew(busy, period=2)) == "completed"
+    assert expiry(busy) == "2031-02-28"
+
+
+def test_a_renewal_from_a_leap_day_is_known_when_it_is_there(busy: Shop, time: Time) -> None:
+    time.now = datetime(2026, 2, 28, 1, tzinfo=UTC)
+    assert busy.ended(busy.order_domain(NAME, period=2)) == "completed"
+    busy.engine.owner.execute("UPDATE domain SET ry_expiry_date = '2028-02-29T01:00:00Z'")
+    busy.registry.registry.store.domains[NAME].expires_at = datetime(2028, 2, 29, 1, tzinfo=UTC)
+    busy.registry.faults.add("lose_answer", verb="renew")
+    order = renew(busy)
+    busy.engine.attempted(busy.job("provision_domain_renew")["id"])
+    busy.engine.owner.execute("SELECT clock_advance('1 hour')")
+    assert busy.ended(order) == "completed"
+    assert expiry(busy) == "2029-02-28"
+    assert len(sent(busy, "renew")) == 1
+
+
+@pytest.mark.parametrize("verbs", [("renew",), ("info",), ("renew", "info")])
+def test_dates_that_are_missing_in_answers_wedge_nothing(named: Shop, verbs: tuple[str, ...]) -> None:
+    for verb in verbs:
+        named.registry.faults.add("no_dates", verb=verb, times=None)
+    assert named.ended(renew(named)) == "completed"
+    named.registry.faults.clear()
+    assert f"{info(named.registry).expires_at:%Y-%m-%d}" == "2030-03-01"
+    assert f"{named.engine.value('SELECT ry_expiry_date FROM v_domain'):%Y-%m-%d}" == "2030-03-01"
+
+
+def test_without_any_date_a_renewal_fails_and_says_so(named: Shop) -> None:
+    named.engine.owner.execute("UPDATE domain SET ry_expiry_date = NULL")
+    named.registry.faults.add("no_dates", verb="info", times=None)
+    order = renew(named)
+    assert named.ended(order) == "failed"
+    assert "neither the registry nor we know" in reason(named, order)
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_renewal_that_the_registry_must_look_into_waits(named: Shop, done: bool) -> None:
+    named.registry.faults.add("pending", verb="renew")
+    order = renew(named)
+    status: LiteralString = "SELECT status FROM v_provision WHERE kind = 'provision_domain_renew'"
+    eventually(lambda: named.engine.value(status) == "pending_action")
+    named.registry.settle("domain", NAME, done)
+    named.engine.owner.execute("SELECT clock_advance('2 hours')")
+    assert named.ended(order) == ("completed" if done else "failed")
+    assert expiry(named) == ("2030-03-01" if done else "2029-03-01")
+    assert named.engine.rows("SELECT * FROM v_attention WHERE what IN ('orphan', 'uncertain effect')") == []
+
+
+# Deletion -------------------------------------------------------------------------------------------------------------
+
+
+def test_in_the_add_grace_period_a_name_is_gone_at_once_and_can_be_registered_at_once(busy: Shop) -> None:
+    assert busy.ended(busy.order_domain(NAME)) == "completed"
+    assert busy.ended(delete(busy)) == "completed"
+    assert NAME not in busy.registry.objects("domain")
+    assert busy.ended(busy.order_domain(NAME, hosts=["ns1.life.example.net", "ns2.life.example.net"])) == "completed"
+    assert len(sent(busy, "delete")) == 1
+
+
+def test_later_it_enters_redemption_and_is_free_when_it_is_purged(named: Shop) -> None:
+    assert named.ended(delete(named)) == "completed"
+    assert info(named.registry).rgp_statuses == ("redemptionPeriod",)
+    assert named.engine.value("SELECT rgp_state FROM v_domain") == "redemptionPeriod"
+    for span in (timedelta(days=31), timedelta(days=5)):
+        named.registry.advance(span)
+        named.engine.owner.execute("SELECT clock_advance(%s)", [span])
+    eventually(lambda: named.engine.value("SELECT deleted_date IS NOT NULL FROM v_domain"), "the purge")
+    assert named.ended(named.order_domain(NAME, period=1)) == "completed"
+
+
+def test_a_name_that_is_gone_already_is_deleted_without_a_command(named: Shop) -> None:
+    named.registry.registry.store.remove("domain", NAME)
+    assert named.ended(delete(named)) == "completed"
+    assert sent(named, "delete") == []
+    assert named.engine.value("SELECT deleted_date IS NOT NULL FROM v_domain")
+
+
+def test_a_name_in_redemption_already_is_not_deleted_again(named: Shop) -> None:
+    send(named.registry, epp.domain.delete(NAME))
+    assert named.ended(delete(named)) == "completed"
+    assert sent(named, "delete") == []
+    assert named.engine.value("SELECT rgp_state FROM v_domain") == "redemptionPeriod"
+
+
+@pytest.mark.parametrize("days", [0, 6])
+def test_a_deletion_whose_answer_is_lost_is_not_repeated(busy: Shop, days: int) -> None:
+    assert busy.ended(busy.order_domain(NAME)) == "completed"
+    busy.registry.advance(timedelta(days=days))
+    busy.registry.faults.add("lose_answer", verb="delete")
+    order = delete(busy)
+    busy.engine.attempted(busy.job("provision_domain_delete")["id"])
+    busy.engine.owner.execute("SELECT clock_advance('1 hour')")
+    assert busy.ended(order) == "completed"
+    assert len(sent(busy, "delete")) == 1
+    gone: LiteralString = "SELECT deleted_date IS NOT NULL FROM v_domain"
+    assert busy.engine.value(gone) == (days == 0)
+
+
+def glue(shop: Shop, *names: str) -> None:
+    """Name servers under the name."""
+    items = [("host.create", {"name": name, "addresses": ["192.0.2.1"]}) for name in names]
+    assert shop.ended(shop.order(*items)) == "completed"
+
+
+def test_name_servers_under_a_name_go_first_even_if_it_uses_them_itself(named: Shop) -> None:
+    glue(named, f"ns1.{NAME}", f"ns2.{NAME}")
+    own = epp.domain.Part(host_objects=(f"ns1.{NAME}",))
+    send(named.registry, epp.domain.update(epp.domain.DomainUpdate(NAME, add=own)))
+    assert named.ended(delete(named)) == "completed"
+    assert not [name for name in named.registry.objects("host") if name.endswith(f".{NAME}")]
+    assert named.engine.rows("SELECT FROM v_host WHERE deleted_date IS NULL AND name LIKE %s", f"%.{NAME}") == []
+
+
+def test_a_name_whose_server_serves_somebody_elses_name_is_left_as_it_is(named: Shop) -> None:
+    glue(named, f"ns1.{NAME}", f"ns2.{NAME}")
+    own = epp.domain.Part(host_objects=(f"ns1.{NAME}",))
+    send(named.registry, epp.domain.update(epp.domain.DomainUpdate(NAME, add=own)))
+    details = epp.contact.PostalInfo(name="R. Val", streets=("1 Road",), city="Elsewhere", country="IS")
+    person = epp.contact.ContactDetails("RIVAL-1", "r@rival.example", details, auth_info="no-1-else")
+    send(named.registry, epp.contact.create(person), "them")
+    rival = epp.domain.Registration("rival.example", "RIVAL-1", "no-1-else", host_objects=(f"ns2.{NAME}",))
+    send(named.registry, epp.domain.create(rival), "them")
+    before = info(named.registry)
+    order = delete(named)
+    assert named.ended(order) == "failed"
+    assert f"ns2.{NAME}, under {NAME}, serves other domains" in reason(named, order)
+    named_before, named_after = before.host_objects, info(named.registry).host_objects
+    assert named_before == named_after
+    assert named.engine.value("SELECT deleted_date IS NULL AND purge_date IS NULL FROM v_domain")
+
+
+def test_a_deletion_that_the_registry_must_look_into_waits(named: Shop) -> None:
+    named.registry.faults.add("pending", verb="delete")
+    order = delete(named)
+    status: LiteralString = "SELECT status FROM v_provision WHERE kind = 'provision_domain_delete'"
+    eventually(lambda: named.engine.value(status) == "pending_action")
+    named.registry.settle("domain", NAME, False)
+    named.engine.owner.execute("SELECT clock_advance('2 hours')")
+    assert named.ended(order) == "failed"
+    named.registry.faults.add("pending", verb="delete")
+    order = delete(named)
+    eventually(lambda: (NAME, True) in sent(named, "delete")[1:])
+    named.registry.settle("domain", NAME)
+    named.engine.owner.execute("SELECT clock_advance('4 hours')")
+    assert named.ended(order) == "completed"
+    assert named.engine.value("SELECT rgp_state FROM v_domain") == "redemptionPeriod"
+
+
+# What a crash leaves --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation", ["renew", "delete"])
+def test_what_was_done_though_its_job_failed_is_found_and_adopted(named: Shop, operation: str) -> None:
+    named.registry.faults.add("lose_answer", verb=operation)
+    named.engine.owner.execute("UPDATE job_type SET max_attempts = 1; SELECT clock_advance('1 year')")
+    order = renew(named) if operation == "renew" else delete(named)
+    assert named.ended(order) == "failed"
+    named.engine.ended(named.engine.submit(type="reconcile", accreditation=named.accreditation))
+    orphan = named.engine.row("SELECT id, reason FROM v_attention WHERE what = 'orphan'")
+    assert f"domain.{operation} {NAME}" in orphan["reason"]
+    named.engine.value("SELECT provision_adopt(%s, 'x')", orphan["id"])
+    row = named.engine.row("SELECT ry_expiry_date, rgp_state FROM v_domain")
+    if operation == "renew":
+        assert f"{row['ry_expiry_date'].astimezone(UTC):%Y-%m-%d}" == "2030-03-01"
+    else:
+        assert row["rgp_state"] == "redemptionPeriod"
