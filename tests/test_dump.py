@@ -30,9 +30,11 @@ CATALOGUE: dict[str, LiteralString] = {
             sorted(COALESCE(relacl, acldefault((CASE relkind WHEN 'S' THEN 's' ELSE 'r' END)::"char", relowner))))
         FROM pg_class WHERE relkind <> 't' AND relnamespace """
     + OURS,
+    # Places and not numbers: what a rollback drops leaves a hole in those.
     "columns": """
-        SELECT concat_ws(' ', c.oid::regclass, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
-            a.attidentity, a.attinhcount, a.attislocal, sorted(a.attacl), pg_get_expr(d.adbin, d.adrelid))
+        SELECT concat_ws(' ', c.oid::regclass, row_number() OVER (PARTITION BY c.oid ORDER BY a.attnum), a.attname,
+            format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
+            a.attinhcount, a.attislocal, sorted(a.attacl), pg_get_expr(d.adbin, d.adrelid))
         FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0
         LEFT JOIN pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum
         WHERE NOT a.attisdropped AND c.relkind <> 't' AND c.relnamespace """
