@@ -72,7 +72,7 @@ GRANT EXECUTE ON FUNCTION event_type(text, text, text, jsonb), event_changed(tex
 GRANT EXECUTE ON FUNCTION api_key_caller(bytea), caller_scope(uuid, text, text, uuid, uuid) TO provision_api;
 -- Log-ins: the API compares passwords and codes, signs and verifies tokens.
 GRANT EXECUTE ON FUNCTION attempt_take(text, text), login_begin(text, text), signing_key_find(uuid), signing_key_public(), session_open(uuid, text, bigint, text),
-    session_refresh(uuid, uuid, uuid), session_caller(uuid, uuid, uuid), session_close(uuid, boolean), session_me(), user_register(text, text, text, text), user_verify(text, text),
+    session_refresh(uuid, uuid, uuid), session_caller(uuid, uuid, uuid), session_close(uuid, boolean), session_is_shut_out(uuid, uuid, uuid), session_blacklist(uuid, uuid, uuid), session_me(), user_register(text, text, text, text), user_verify(text, text),
     verification_again(text), credential_mine(), password_change(text, uuid), password_rehash(uuid, text, text), totp_enrol(text), totp_confirm(bigint), totp_remove(bigint),
     identity_begin(bytea, text, bytea, text, text, text), identity_take(bytea, bytea), identity_link(text, text, uuid), identity_login(text, text), identity_unlink(uuid) TO provision_api;
 GRANT SELECT ON "order", order_item TO provision_api;

@@ -445,6 +445,7 @@ NAMELESS = {
     *("event_page", "event_type", "event_changed", "event_is_one", "event_begets"),
     *("attempt_take", "login_begin", "credential_mine", "verification_again", "user_register", "user_verify"),
     *("session_open", "session_refresh", "session_caller", "session_close", "session_me"),
+    *("session_is_shut_out", "session_blacklist"),
     *("signing_key_find", "signing_key_public", "password_change", "password_rehash"),
     *("totp_enrol", "totp_confirm", "totp_remove"),
     *("identity_begin", "identity_take", "identity_link", "identity_login", "identity_unlink"),

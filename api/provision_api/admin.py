@@ -99,18 +99,21 @@ def _json(command: F) -> F:
 
 def _run(*steps: tuple[Statement, Mapping[str, Any]]) -> Row:
     """Do the steps in one transaction; returns what the first has made."""
-    with _connection() as connection, connection.transaction():
-        rows = [_fetch(connection, statement, values) for statement, values in steps]
+    with connection() as owner, owner.transaction():
+        rows = [fetch(owner, statement, values) for statement, values in steps]
     return rows[0][0]
 
 
-def _connection() -> psycopg.Connection:
+def connection() -> psycopg.Connection:
+    """A connection of the database's owner."""
     return connect(role_url(load(), "owner"), "provision admin", autocommit=True)
 
 
-def _fetch(connection: psycopg.Connection, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(statement.text, {**statement.values, **values}).fetchall()
+def fetch(owner: psycopg.Connection, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
+    """The rows of a statement; none of one that gives none."""
+    with owner.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(statement.text, {**statement.values, **values})
+        return [] if cursor.description is None else cursor.fetchall()
 
 
 def _given(**values: Any) -> dict[str, Any]:
@@ -248,8 +251,8 @@ def api_key_command(customer: str | None, org: str | None, user: str | None, nam
 
 
 def _tenant_row(name: str | None) -> Row:
-    with _connection() as connection:
-        tenants = {row["name"]: row for row in _fetch(connection, _TENANTS, {})}
+    with connection() as owner:
+        tenants = {row["name"]: row for row in fetch(owner, _TENANTS, {})}
     if not tenants:
         raise ProvisionError("there is no tenant yet; make one with `provision admin tenant`")
     if name is None:
@@ -262,8 +265,8 @@ def _tenant_row(name: str | None) -> Row:
 def _account_id(customer: str) -> UUID:
     with suppress(ValueError):
         return UUID(customer)
-    with _connection() as connection:
-        rows = _fetch(connection, _ACCOUNTS, {"named": customer})
+    with connection() as owner:
+        rows = fetch(owner, _ACCOUNTS, {"named": customer})
     if not rows:
         raise ProvisionError(f"no customer is named {customer!r}; SELECT * FROM v_tenant_customer lists all")
     if len(rows) > 1:
@@ -274,8 +277,8 @@ def _account_id(customer: str) -> UUID:
 
 
 def _org_id(slug: str, account: UUID) -> UUID:
-    with _connection() as connection:
-        rows = _fetch(connection, _ORGS, {"slug": slug, "account": account})
+    with connection() as owner:
+        rows = fetch(owner, _ORGS, {"slug": slug, "account": account})
     if not rows:
         raise ProvisionError(f"no org of the customer is called {slug!r}; SELECT * FROM v_org lists all")
     id: UUID = rows[0]["id"]

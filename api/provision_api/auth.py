@@ -61,10 +61,10 @@ async def authenticate(request: Request) -> Caller:
 
 
 async def _caller(request: Request) -> Caller:
-    given = _given(request)
-    if _API_KEY.fullmatch(given):
-        return await _key_caller(request, given)
-    return await _token_caller(request, given)
+    text = given(request)
+    if _API_KEY.fullmatch(text):
+        return await _key_caller(request, text)
+    return await _token_caller(request, text)
 
 
 async def _key_caller(request: Request, key: str) -> Caller:
@@ -86,7 +86,21 @@ async def _token_caller(request: Request, text: str) -> Caller:
     if not found:
         _refuse_token()
     row, scope = found[0], await _scope(request, found[0])
-    return Caller(scope["tenant_customer_id"], scope["org_id"], row["username"], row["user_id"], row["session_id"])
+    account, org = scope["tenant_customer_id"], scope["org_id"]
+    return Caller(account, org, row["username"], row["user_id"], row["session_id"], claims.expires)
+
+
+async def authenticate_in(request: Request, org: str) -> Caller:
+    """The caller, acting for an org by slug or id.
+
+    Raises:
+        Problem: as `authenticate`.
+        psycopg.Error: PV404, the caller does not reach the org.
+    """
+    caller = await authenticate(request)
+    limits = {"customer": caller.customer, "limit": caller.org}
+    (scope,) = await state_of(request).database.read(_SCOPE, user=caller.user, account=None, org=org, **limits)
+    return caller._replace(customer=scope["tenant_customer_id"], org=scope["org_id"])
 
 
 async def _scope(request: Request, found: Row) -> Row:
@@ -99,12 +113,17 @@ async def _scope(request: Request, found: Row) -> Row:
     return rows[0]
 
 
-def _given(request: Request) -> str:
-    given = request.headers.getlist("authorization")
-    if not given:
+def given(request: Request) -> str:
+    """The key or token of the request.
+
+    Raises:
+        Problem: 401, there is none, or it cannot be one.
+    """
+    headers = request.headers.getlist("authorization")
+    if not headers:
         refuse("credentials are required")
-    match = _CREDENTIALS.fullmatch(given[0])
-    if match is None or len(given) > 1 or not (_API_KEY.fullmatch(match[1]) or token.SHAPE.fullmatch(match[1])):
+    match = _CREDENTIALS.fullmatch(headers[0])
+    if match is None or len(headers) > 1 or not (_API_KEY.fullmatch(match[1]) or token.SHAPE.fullmatch(match[1])):
         refuse("the credentials are malformed", "Authorization", error=', error="invalid_request"')
     return match[1]
 

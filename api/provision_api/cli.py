@@ -8,6 +8,7 @@ import click
 from provision import log
 from provision.settings import Settings, load
 from provision_api.admin import admin_command
+from provision_api.example import example_command, mfa_command
 from provision_api.server import serve
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -40,5 +41,8 @@ def _changed(settings: Settings, given: dict[str, Any]) -> Settings:
         raise click.UsageError("--certificate and --key go together")
     return settings.model_copy(update=given)
 
+
+admin_command.add_command(mfa_command)
+admin_command.add_command(example_command)
 
 commands: list[click.Command] = [api_command, admin_command]

@@ -7,6 +7,7 @@ statement on a customer's data without one.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -28,13 +29,17 @@ _dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # as SQLAlchemy
 
 
 class Caller(NamedTuple):
-    """On whose behalf a request runs; without a customer it sees nothing that belongs to one."""
+    """On whose behalf a request runs; without a customer it sees nothing that belongs to one.
+
+    `until` is when the access token ends; None for API keys.
+    """
 
     customer: UUID | None
     org: UUID | None
     name: str
     user: UUID | None = None
     session: UUID | None = None
+    until: datetime | None = None
 
 
 ANONYMOUS = Caller(None, None, "")

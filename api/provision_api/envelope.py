@@ -55,7 +55,7 @@ class Envelope:
         except Exception as error:
             if exchange.status is not None:
                 raise
-            response = problem_of(error).response(exchange.request_id)
+            response = problem_of(error).response(exchange.request_id, exchange.scope["path"])
             await response(exchange.scope, receive, exchange.send)
 
     def _record(self, exchange: "_Exchange") -> None:

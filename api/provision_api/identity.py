@@ -31,6 +31,7 @@ from provision_api.session import (
     count_attempt,
     open_session,
     run,
+    tokens_of,
 )
 from provision_api.shape import read_body
 from provision_api.state import state_of
@@ -129,7 +130,7 @@ async def begin(request: Request) -> Response:
     client, redirect_uri = _wanted(request, body)
     await count_attempt(request, "address")
     flow = new_flow()
-    url = await _ask(client.authorization_url(flow, redirect_uri))
+    url = await ask_provider(client.authorization_url(flow, redirect_uri))
     secrets = {"flow": _digest(flow.flow), "state": _digest(flow.state), "nonce": flow.nonce, "verifier": flow.verifier}
     await run(request, caller, _BEGIN, provider=body.provider, redirect_uri=redirect_uri, **secrets)
     return JSONResponse(Begun(authorization_url=url, flow=flow.flow).model_dump(), 201)
@@ -152,11 +153,17 @@ async def log_in(request: Request) -> Response:
     body = await read_body(request, FinishLogIn)
     await count_attempt(request, "address")
     identity = await _finish(request, body, None)
+    pair = await open_by_identity(request, identity, body.org, body.totp)
+    return JSONResponse(tokens_of(pair).model_dump(mode="json"), 201)
+
+
+async def open_by_identity(request: Request, identity: Identity, org: str | None, code: str | None) -> Row:
+    """A new session of the user whom an account elsewhere is linked to."""
     users = await run(request, ANONYMOUS, _LOG_IN, **identity._asdict())
     if not users:
         hint = "log in with your password and link it: POST /v1/identities with link"
         refuse("this account is not linked to a user", identity.issuer, hint=hint)
-    return await open_session(request, users[0], body.org, body.totp, identity.issuer)
+    return await open_session(request, users[0], org, code, identity.issuer)
 
 
 async def link(request: Request) -> Response:
@@ -189,14 +196,19 @@ async def _finish(request: Request, body: Finish, user: UUID | None) -> Identity
     client = state_of(request).providers.get(taken["provider"])
     if client is None:
         _refuse("its provider is no longer configured")
-    return await _ask(client.identify(body.code, taken["verifier"], taken["nonce"], taken["redirect_uri"]))
+    return await ask_provider(client.identify(body.code, taken["verifier"], taken["nonce"], taken["redirect_uri"]))
 
 
 def _refuse(reason: str) -> NoReturn:
     refuse("this log-in cannot be finished", reason, hint="begin anew: POST /v1/identities")
 
 
-async def _ask(question: Awaitable[T]) -> T:
+async def ask_provider(question: Awaitable[T]) -> T:
+    """What a provider answers.
+
+    Raises:
+        Problem: 401 it does not show who somebody is, 503 it cannot be asked.
+    """
     try:
         return await question
     except IdentityError as error:

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
+from starlette.convertors import Convertor, UUIDConvertor
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -46,11 +47,7 @@ class ProblemDocument(BaseModel):
 
 def document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
     """The OpenAPI document of these routes."""
-    paths = {
-        route.path_format: _path(route, route.endpoint.operations)
-        for route in routes
-        if isinstance(route, Route) and isinstance(route.endpoint, Methods)
-    }
+    paths = {route.path_format: _path(route, operations) for route, operations in _described(routes)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -76,13 +73,16 @@ _SECURITY = {
 }
 
 
+def _described(routes: Iterable[BaseRoute]) -> Iterator[tuple[Route, Mapping[str, Operation]]]:
+    for route in routes:
+        if isinstance(route, Route) and isinstance(route.endpoint, Methods):
+            operations = route.endpoint.operations
+            if all(operation.is_described for operation in operations.values()):
+                yield route, operations
+
+
 def _schemas(routes: Iterable[BaseRoute]) -> dict[str, Any]:
-    operations = [
-        operation
-        for route in routes
-        if isinstance(route, Route) and isinstance(route.endpoint, Methods)
-        for operation in route.endpoint.operations.values()
-    ]
+    operations = [operation for _, described in _described(routes) for operation in described.values()]
     taken = {operation.body for operation in operations if operation.body}
     given = {success.model for operation in operations for success in operation.success.values() if success.model}
     models = [(model, "validation") for model in taken] + [(model, "serialization") for model in given]
@@ -96,10 +96,14 @@ def _path(route: Route, operations: Mapping[str, Operation]) -> dict[str, Any]:
     path: dict[str, Any] = {method.lower(): _operation(method, route, each) for method, each in operations.items()}
     if route.param_convertors:
         path["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
-            for name in route.param_convertors
+            {"name": name, "in": "path", "required": True, "schema": _parameter(convertor)}
+            for name, convertor in route.param_convertors.items()
         ]
     return path
+
+
+def _parameter(convertor: Convertor[Any]) -> dict[str, Any]:
+    return {"type": "string"} | ({"format": "uuid"} if isinstance(convertor, UUIDConvertor) else {"minLength": 1})
 
 
 def _operation(method: str, route: Route, operation: Operation) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from starlette.responses import Response
 RETRY_AFTER_SECONDS = 2
 CONTENT_TYPE = "application/problem+json"
 DETAIL_LIMIT = 200
+# Paths whose clients are others' programs, with an error shape of their own.
+FOREIGN = "/api/"
 # Answers that say when to try again.
 RETRIABLE = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
@@ -70,9 +72,18 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
         }
         return {name: value for name, value in members.items() if value is not None}
 
-    def response(self, request_id: str) -> Response:
-        body = json.dumps(self.document(request_id), ensure_ascii=False).encode("utf-8", "replace")
-        return Response(body, self.status, self.headers, CONTENT_TYPE)
+    def response(self, request_id: str, path: str = "") -> Response:
+        """The answer; under /api/ in the words of the clients that speak it."""
+        is_foreign = path.startswith(FOREIGN)
+        document = self.foreign_document(request_id) if is_foreign else self.document(request_id)
+        body = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+        return Response(body, self.status, self.headers, "application/json" if is_foreign else CONTENT_TYPE)
+
+    def foreign_document(self, request_id: str) -> dict[str, Any]:
+        """What the clients of /api/ read: `error_msg`, `msg` or `detail`, whichever they know."""
+        said = ": ".join(text for text in (self.title, self.detail) if text)
+        texts = {"status": "FAILED", "error_msg": said, "msg": said, "detail": said, "hint": self.hint or ""}
+        return texts | {"code": self.code, "request_id": request_id}
 
 
 class Answer(NamedTuple):

@@ -47,7 +47,11 @@ class Success:
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """What one method of a resource does; `is_free`: it is never answered 429."""
+    """What one method of a resource does.
+
+    `is_free`: it is never answered 429; not `is_described`: it is as programs of others want it, and OpenAPI does not
+    tell of it.
+    """
 
     handler: Handler
     summary: str
@@ -62,6 +66,7 @@ class Operation:
     problems: tuple[int, ...] = ()
     public: bool = False
     is_free: bool = False
+    is_described: bool = True
 
 
 class Methods:

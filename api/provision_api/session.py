@@ -273,57 +273,89 @@ async def verify(request: Request) -> Response:
 async def log_in(request: Request) -> Response:
     """A session, for the right password and, if there is one, the second factor."""
     body = await read_body(request, LogIn)
-    (begun,) = await run(request, ANONYMOUS, _BEGIN, username=body.username, address=address_of(request))
+    return _answer(await open_by_password(request, body.username, body.password, body.org, body.totp))
+
+
+async def open_by_password(
+    request: Request, username: str, password: str, org: str | None, code: str | None, *, needs_code: bool = False
+) -> Row:
+    """A new session, for the right password and, if there is one or it is needed, the second factor."""
+    (begun,) = await run(request, ANONYMOUS, _BEGIN, username=username, address=address_of(request))
     refuse_too_many(begun["retry_after"])
     hasher = state_of(request).hasher
-    if not await hasher.verify(body.password, begun["password_hash"]):
-        _log.info("log-in refused", username=body.username, address=address_of(request))
+    if not await hasher.verify(password, begun["password_hash"]):
+        _log.info("log-in refused", username=username, address=address_of(request))
         refuse("the username or the password is not right", hint="POST /v1/register makes a new user")
-    answer = await open_session(request, begun, body.org, body.totp, "password")
+    if needs_code and begun["totp_secret"] is None:
+        refuse("a second factor is required", "the user has none", hint="provision admin mfa")
+    pair = await open_session(request, begun, org, code, "password")
     if hasher.is_outdated(begun["password_hash"]):
-        new = await hasher.hash(body.password)
+        new = await hasher.hash(password)
         await run(request, ANONYMOUS, _REHASH, user=begun["user_id"], old=begun["password_hash"], new=new)
-    return answer
+    return pair
 
 
-async def open_session(request: Request, user: Row, org: str | None, code: str | None, how: str) -> Response:
-    """Tokens for a user who has shown who they are, but for the second factor; 201."""
+async def open_session(request: Request, user: Row, org: str | None, code: str | None, how: str) -> Row:
+    """A new session of a user who has shown who they are, but for the second factor."""
     secret = user["totp_secret"]
     step = totp.matching_step(secret, code, user["now_seconds"]) if secret and code else None
     (pair,) = await run(request, ANONYMOUS, _OPEN, user=user["user_id"], org=org, step=step, how=how)
-    return _tokens(pair, 201)
+    return pair
+
+
+async def close_session(request: Request, caller: Caller) -> None:
+    """End the caller's session."""
+    await run(request, caller, _CLOSE, session=caller.session, all=False)
 
 
 async def refresh(request: Request) -> Response:
     """The next pair for a refresh token, which is spent."""
     body = await read_body(request, Refresh)
+    pair = await next_pair(request, await read_refresh(request, body.refresh_token))
+    return refuse_refresh() if pair is None else _answer(pair)
+
+
+async def read_refresh(request: Request, text: str) -> tuple[UUID, token.Claims]:
+    """The key's id and the claims of a refresh token that we have signed.
+
+    Raises:
+        Problem: 401.
+    """
     try:
-        kid, claims = await state_of(request).keys.read(body.refresh_token, "refresh")
+        return await state_of(request).keys.read(text, "refresh")
     except token.TokenError as error:
         _log.info("refresh token refused", reason=str(error))
-        _refuse_refresh()
+        refuse_refresh()
+
+
+async def next_pair(request: Request, known: tuple[UUID, token.Claims]) -> Row | None:
+    """The next pair of tokens for a refresh token, which is spent; None: it is not good any more."""
+    kid, claims = known
     pairs = await run(request, ANONYMOUS, _REFRESH, kid=kid, jti=claims.jti, user=claims.user)
-    if not pairs:
-        _refuse_refresh()
-    return _tokens(pairs[0], 201)
+    return pairs[0] if pairs else None
 
 
-def _refuse_refresh() -> NoReturn:
+def refuse_refresh() -> NoReturn:
+    """Answer 401."""
     refuse("the refresh token is not valid", "it is forged, expired, ended or was used before", hint="log in again")
 
 
-def _tokens(pair: Row, status: int) -> Response:
+def _answer(pair: Row) -> Response:
+    return JSONResponse(tokens_of(pair).model_dump(mode="json"), 201)
+
+
+def tokens_of(pair: Row) -> Tokens:
+    """The signed tokens of a pair."""
     key = token.Key(pair["key_id"], pair["algorithm"], bytes(pair["secret"]), pair["org"])
     holder = token.Holder(pair["user_id"], pair["username"], pair["org"])
     issued: datetime = pair["issued_date"]
-    answer = Tokens(
+    return Tokens(
         access_token=token.sign(key, "access", holder, pair["access_jti"], issued, pair["access_date"]),
         expires_in=int((pair["access_date"] - issued).total_seconds()),
         refresh_token=token.sign(key, "refresh", holder, pair["refresh_jti"], issued, pair["refresh_date"]),
         refresh_expires_in=int((pair["refresh_date"] - issued).total_seconds()),
         org=pair["org"],
     )
-    return JSONResponse(answer.model_dump(mode="json"), status)
 
 
 async def log_out(request: Request) -> Response:

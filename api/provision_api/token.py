@@ -8,7 +8,7 @@ by us; whether it is still good for something the database says (`session_caller
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -52,6 +52,7 @@ class Claims:
 
     jti: UUID
     user: UUID
+    expires: datetime
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,10 @@ def read(token: str, kind: Kind, key: Key) -> Claims:
         if claims[name] != value:
             raise TokenError(f"{name} is {claims[name]!r}")
     try:
-        return Claims(UUID(claims["jti"]), UUID(claims["user_id"]))
-    except (ValueError, TypeError, AttributeError):
-        raise TokenError("an id is malformed") from None
+        expires = datetime.fromtimestamp(claims["exp"], UTC)
+        return Claims(UUID(claims["jti"]), UUID(claims["user_id"]), expires)
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        raise TokenError("a claim is malformed") from None
 
 
 def public_key(kid: UUID, secret: bytes) -> dict[str, Any]:

@@ -271,6 +271,31 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION session_end_all(uuid, text, uuid) IS 'Ends all sessions of a user, but one if it is named.';
 
+CREATE OR REPLACE FUNCTION session_is_shut_out(p_kid uuid, p_jti uuid, p_user uuid) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: sessions have no grants.
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM session AS s JOIN signing_key AS k ON k.id = p_kid AND k.org_id = s.org_id
+        WHERE s.user_id = p_user AND NOT session_org_is_open(s.user_id, s.org_id) AND (s.ended_date IS NULL OR s.ended_reason = 'the membership ended')
+            AND (EXISTS (SELECT FROM access_token AS t WHERE t.jti = p_jti AND t.session_id = s.id AND t.expires_date > engine_now())
+                OR EXISTS (SELECT FROM refresh_token AS t WHERE t.jti = p_jti AND t.session_id = s.id AND t.spent_date IS NULL AND t.expires_date > engine_now())));
+END $$;
+COMMENT ON FUNCTION session_is_shut_out(uuid, uuid, uuid) IS 'Whether all that is wrong with a token is that its user is no active member of the org any more.';
+
+CREATE OR REPLACE FUNCTION session_blacklist(p_kid uuid, p_jti uuid, p_user uuid) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: sessions have no grants; whoever has a refresh token may end it.
+DECLARE
+    _session constant uuid := (
+        SELECT s.id FROM refresh_token AS r JOIN session AS s ON s.id = r.session_id JOIN signing_key AS k ON k.id = p_kid AND k.org_id IS NOT DISTINCT FROM s.org_id
+        WHERE r.jti = p_jti AND s.user_id = p_user);
+BEGIN
+    PERFORM session_end(_session, 'its refresh token was blacklisted');
+    RETURN _session IS NOT NULL;
+END $$;
+COMMENT ON FUNCTION session_blacklist(uuid, uuid, uuid) IS 'Ends the session of a refresh token, and all its tokens; false: there is none.';
+
 CREATE OR REPLACE FUNCTION session_close(p_session uuid, p_all boolean) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: sessions have no grants.
@@ -533,6 +558,21 @@ BEGIN
     PERFORM attempt_forget();
 END $$;
 COMMENT ON FUNCTION totp_remove(bigint) IS 'Takes the caller''s TOTP generator away; needs a code of it.';
+
+CREATE OR REPLACE FUNCTION totp_give(p_username text, p_secret text) RETURNS uuid
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _user constant uuid := (SELECT id FROM app_user WHERE lower(username) = lower(p_username) AND removed_date IS NULL);
+BEGIN
+    IF _user IS NULL THEN
+        PERFORM refuse('PV404', 'user not found', p_username, 'SELECT username FROM v_user');
+    END IF;
+    INSERT INTO credential (user_id, kind, secret, confirmed_date) VALUES (_user, 'totp', p_secret, engine_now())
+    ON CONFLICT (user_id, kind) DO UPDATE SET secret = excluded.secret, confirmed_date = excluded.confirmed_date, last_step = DEFAULT;
+    PERFORM session_log(_user, 'second factor given by hand');
+    RETURN _user;
+END $$;
+COMMENT ON FUNCTION totp_give(text, text) IS 'Gives a user a TOTP generator, instead of one there may be, that counts at once. For the owner of the database.';
 
 CREATE OR REPLACE FUNCTION credential_reset(p_username text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
