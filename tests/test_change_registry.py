@@ -174,7 +174,7 @@ def test_what_a_failed_job_did_all_the_same_is_found_and_taken_over(
     if fate == "absent":
         return
     row = stocked.engine.row("SELECT id, reason FROM v_attention WHERE what = 'orphan'")
-    assert row["reason"].startswith(f"the {'change' if verb == 'update' else 'deletion'} of {kind}")
+    assert row["reason"].startswith(f"{kind}.{verb} ")
     stocked.engine.value("SELECT provision_adopt(%s, 'as the registry has it')", row["id"])
     if kind == "contact":
         changed = "SELECT city = 'Köln' OR deleted_date IS NOT NULL FROM v_contact WHERE reference LIKE 'zoe%%'"

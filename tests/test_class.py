@@ -26,7 +26,7 @@ KINDS: tuple[str, ...] = (
     *("provision_cluster", "provision_cluster_scale", "provision_cluster_shutdown"),
     *("provision_contact", "provision_contact_delete", "provision_contact_update"),
     "provision_domain",
-    *("provision_domain_delete", "provision_domain_renew"),
+    *("provision_domain_delete", "provision_domain_renew", "provision_domain_update"),
     *("provision_host", "provision_host_delete", "provision_host_update"),
     "provision_ssl",
 )
@@ -249,6 +249,7 @@ OWN: dict[str, Row] = {
     "provision_contact": person(),
     "provision_contact_update": {"email": "jane@example.org"},
     "provision_domain": {"name": "example.test"},
+    "provision_domain_update": {"statuses": ["clientHold"]},
     "provision_host": {"name": "ns1.example.net"},
     "provision_host_update": {"addresses": ["192.0.2.9"]},
     "provision_ssl": {"domain_name": "example.test"},
@@ -265,7 +266,7 @@ def own(shop: Shop, kind: str) -> Row:
     if not change:
         return columns
     if about == "domain":
-        return of_a_domain(shop)
+        return columns | of_a_domain(shop)
     found = shop.value(f"SELECT id FROM {about} ORDER BY name DESC LIMIT 1")
     if found is None:
         shop.done(domain_item())

@@ -152,6 +152,7 @@ def change(shop: Shop, org: Org, name: str, options: dict[str, Any]) -> None:
         ("contact.delete", {"reference": f"gone-{name}"}),
         ("host.update", {"name": glue[0], "addresses": ["192.0.2.2"]}),
         ("host.delete", {"name": glue[1]}),
+        ("domain.update", {"name": f"{name}.test", "statuses": ["clientHold"]}),
     ]
     with asking(shop, org.owner, org.account, org.id):
         shop.order(*({"operation": operation, "data": data} for operation, data in changes), **options)
@@ -294,6 +295,7 @@ def inserted(world: World, table: str) -> str:
         "provision_contact_delete": {},
         "provision_host_update": {"addresses": ["192.0.2.3"]},
         "provision_host_delete": {},
+        "provision_domain_update": {"statuses": ["clientHold"]},
         "provision_domain": {"accreditation_id": shop.registry, "name": "other.test"},
         "provision_ssl": {"accreditation_id": shop.cloud, "domain_name": "x.example.net"},
     }

@@ -1,7 +1,8 @@
--- depends: 0008.event
+-- depends: 0009.lifecycle
 --
 -- Changes to what exists at registries: `provision_contact_update` and `provision_host_update` change a contact and a
--- name server, `provision_contact_delete` and `provision_host_delete` delete them where no domain uses them.
+-- name server, `provision_contact_delete` and `provision_host_delete` delete them where no domain uses them, and
+-- `provision_domain_update` gives a domain other name servers, contacts, auth info, locks or DNSSEC records.
 
 CREATE TABLE provision_contact_update (
     contact_id uuid NOT NULL,
@@ -61,12 +62,40 @@ CREATE INDEX provision_host_delete_host_ix ON provision_host_delete (host_id);
 COMMENT ON TABLE provision_host_delete IS 'Deletes a name server that no domain uses; at the registry only if nobody else has made it known there.';
 COMMENT ON COLUMN provision_host_delete.host_id IS 'The name server; its accreditation is the row''s.';
 
+ALTER TABLE domain ADD COLUMN ds_records jsonb NOT NULL DEFAULT '[]';
+COMMENT ON COLUMN domain.ds_records IS 'Its DNSSEC records (RFC 5910): [{"key_tag", "algorithm", "digest_type", "digest"}] or [{"flags", "protocol", "algorithm", "public_key"}].';
+
+CREATE TABLE provision_domain_update (
+    domain_id uuid NOT NULL,
+    name fqdn NOT NULL,
+    settings jsonb,
+    hosts uuid[],
+    contacts jsonb,
+    pw text,
+    statuses text[],
+    ds_records jsonb,
+    CONSTRAINT provision_domain_update_domain_fk FOREIGN KEY (tenant_customer_id, domain_id) REFERENCES domain (tenant_customer_id, id)
+) INHERITS (class.audit_trail, class.provision);
+SELECT class.adopt_provision('provision_domain_update', job_type => 'provision_domain_update', providers => '{epp,manual}', failure => true, secret_columns => '{pw}');
+CREATE INDEX provision_domain_update_domain_ix ON provision_domain_update (domain_id);
+COMMENT ON TABLE provision_domain_update IS 'Changes a domain. What is NULL stays as it is.';
+COMMENT ON COLUMN provision_domain_update.domain_id IS 'The domain; found from the name if not given.';
+COMMENT ON COLUMN provision_domain_update.name IS 'Its name; found from the id if not given.';
+COMMENT ON COLUMN provision_domain_update.settings IS 'The zone''s settings when the order was accepted; later changes do not touch it.';
+COMMENT ON COLUMN provision_domain_update.hosts IS 'Its name servers from then on: ids of hosts that are live at the same accreditation.';
+COMMENT ON COLUMN provision_domain_update.contacts IS 'Its contacts from then on, {"type": [contact.id, …]}; types that are not named stay as they are.';
+COMMENT ON COLUMN provision_domain_update.pw IS 'New transfer secret (auth info); NULL once the row is final, domain.auth_info_ref names where it is kept.';
+COMMENT ON COLUMN provision_domain_update.statuses IS 'The locks it has from then on: clientTransferProhibited, clientUpdateProhibited, clientDeleteProhibited, clientRenewProhibited, clientHold.';
+COMMENT ON COLUMN provision_domain_update.ds_records IS 'Its DNSSEC records from then on, as domain.ds_records.';
+
 INSERT INTO job_type VALUES
+    ('provision_domain_update', 'changes a domain at a registry (RFC 5731, RFC 5910)', 20),
     ('provision_contact_update', 'changes a contact at a registry (RFC 5733)', 20),
     ('provision_contact_delete', 'deletes a contact at a registry (RFC 5733)', 20),
     ('provision_host_update', 'changes the addresses of a name server at a registry (RFC 5732)', 20),
     ('provision_host_delete', 'deletes a name server at a registry (RFC 5732)', 20);
 INSERT INTO order_operation VALUES
+    ('domain.update', 'domain_update_plan', false, 'gives a domain other name servers, contacts, auth info, locks or DNSSEC records', true),
     ('contact.update', 'contact_update_plan', false, 'changes a contact', false),
     ('contact.delete', 'contact_delete_plan', false, 'deletes a contact that no domain uses', false),
     ('host.update', 'host_update_plan', false, 'gives a name server other addresses', false),

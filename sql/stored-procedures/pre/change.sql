@@ -124,3 +124,60 @@ BEGIN
     RETURN QUERY SELECT p.id, jsonb_build_object('name', h.name, 'is_shared', host_is_shared(h)) FROM provision_host_delete AS p JOIN host AS h ON h.id = p.host_id WHERE p.id = ANY (p_ids);
 END $$;
 COMMENT ON FUNCTION provision_host_delete_job(uuid[]) IS 'What deleting a host needs to know: one that is also another''s stays at the registry.';
+
+-- Domains ------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION domain_update_step(p_step plan_step, p_item plan_item, p_parts domain_part[]) RETURNS plan_step
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _data jsonb := p_step.data;
+BEGIN
+    IF _data ? 'contacts' THEN
+        _data := jsonb_set(_data, '{contacts}', (
+            SELECT COALESCE(jsonb_object_agg(t.key, (SELECT COALESCE(jsonb_agg(DISTINCT x.object_id), '[]') FROM unnest(p_parts) AS x WHERE x.type = t.key)), '{}') FROM jsonb_each(_data -> 'contacts') AS t));
+    END IF;
+    IF _data ? 'hosts' THEN
+        _data := jsonb_set(_data, '{hosts}', (SELECT COALESCE(jsonb_agg(DISTINCT x.object_id), '[]') FROM unnest(p_parts) AS x WHERE x.type IS NULL));
+    END IF;
+    IF _data -> 'pw' = 'null' THEN
+        _data := jsonb_set(_data, '{pw}', to_jsonb(tc_gen_password(16)));
+    END IF;
+    p_step.data := _data;
+    p_step.depends_on := ARRAY(SELECT DISTINCT x.awaited FROM unnest(p_parts) AS x WHERE x.awaited IS NOT NULL);
+    RETURN p_step;
+END $$;
+COMMENT ON FUNCTION domain_update_step(plan_step, plan_item, domain_part[]) IS 'The step that changes a domain, with its contacts and hosts by id, after the steps that create those that are new.';
+
+CREATE OR REPLACE FUNCTION domain_update_plan(p_items plan_item[]) RETURNS SETOF plan_step
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _step plan_step;
+    _item plan_item;
+    _parts domain_part[];
+BEGIN
+    FOR _step IN SELECT * FROM domain_operation_plan(p_items, 'domain.update', 'provision_domain_update', '{"contacts": "object", "hosts": "array", "pw": "string|null", "statuses": "array", "ds_records": "array"}') LOOP
+        SELECT i.* INTO _item FROM unnest(p_items) AS i WHERE i.id = _step.item_id;
+        PERFORM check_fields('contacts', ARRAY[_item.data -> 'contacts'], '{}', '{"registrant": "object", "admin": "object|array", "tech": "object|array", "billing": "object|array"}') WHERE _item.data ? 'contacts';
+        -- The name is there: a name server under it can come before the change.
+        _item.data := _item.data - 'name';
+        _parts := ARRAY(SELECT p FROM domain_parts(_item, (_step.data ->> 'accreditation_id')::uuid) AS p);
+        _step := domain_update_step(_step, _item, _parts);
+        PERFORM domain_check_update(d, jsonb_populate_record(NULL::provision_domain_update, _step.data)) FROM domain AS d WHERE d.id = (_step.data ->> 'domain_id')::uuid;
+        RETURN QUERY SELECT (x.step).* FROM unnest(_parts) AS x WHERE (x.step).id IS NOT NULL;
+        RETURN NEXT _step;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION domain_update_plan(plan_item[]) IS 'domain.update: the contacts and hosts that are not there yet side by side, then the change.';
+
+CREATE OR REPLACE FUNCTION provision_domain_update_job(p_ids uuid[]) RETURNS SETOF job_request
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    INSERT INTO secret (id, value) SELECT p.id, p.pw FROM provision_domain_update AS p WHERE p.id = ANY (p_ids) AND p.pw IS NOT NULL;
+    RETURN QUERY
+    SELECT p.id, jsonb_strip_nulls(jsonb_build_object('name', p.name, 'statuses', p.statuses, 'ds_records', p.ds_records, 'has_auth_info', p.pw IS NOT NULL,
+        'host_model', p.settings ->> 'host_model',
+        'hosts', CASE WHEN p.hosts IS NOT NULL THEN (SELECT COALESCE(jsonb_agg(jsonb_build_object('name', h.name, 'addresses', ARRAY(SELECT host(a) FROM unnest(h.addresses) AS a)) ORDER BY h.name), '[]') FROM host AS h WHERE h.id = ANY (p.hosts)) END,
+        'contacts', (SELECT jsonb_object_agg(t.key, (SELECT COALESCE(jsonb_agg(c.handle ORDER BY c.handle), '[]') FROM contact AS c WHERE t.value ? c.id::text)) FROM jsonb_each(p.contacts) AS t)))
+    FROM provision_domain_update AS p WHERE p.id = ANY (p_ids);
+END $$;
+COMMENT ON FUNCTION provision_domain_update_job(uuid[]) IS 'What changing a domain needs to know: how that is to be which changes. The auth info is kept apart and read by the worker by row.';

@@ -76,7 +76,7 @@ BEGIN
     PERFORM change_check_unused('contact', _contact.reference, NEW.org_id,
         ARRAY(SELECT d FROM domain_contact AS c JOIN domain AS d ON d.id = c.domain_id WHERE c.contact_id = NEW.contact_id AND d.deleted_date IS NULL),
         ARRAY(SELECT o.object_key FROM domain_operations(NEW.tenant_customer_id) AS o
-            WHERE o.data -> 'contacts' @> jsonb_build_array(jsonb_build_object('contact_id', NEW.contact_id))
+            WHERE (o.data -> 'contacts')::text LIKE '%' || NEW.contact_id || '%'
                 OR EXISTS (SELECT FROM provision_domain_contact AS c WHERE c.provision_domain_id = o.provision_id AND c.contact_id = NEW.contact_id)));
     RETURN NEW;
 END $$;
@@ -85,10 +85,11 @@ COMMENT ON FUNCTION provision_contact_delete_validate() IS 'Refuses the deletion
 CREATE OR REPLACE FUNCTION domain_operations(p_tenant_customer uuid) RETURNS TABLE (object_key text, provision_id uuid, data jsonb)
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
-    RETURN QUERY SELECT o.object_key, o.provision_id, p.data FROM object_operation AS o LEFT JOIN order_item_plan AS p ON p.id = o.plan_id
+    RETURN QUERY SELECT o.object_key, o.provision_id, COALESCE(p.data, to_jsonb(u)) FROM object_operation AS o
+    LEFT JOIN order_item_plan AS p ON p.id = o.plan_id LEFT JOIN provision_domain_update AS u ON u.id = o.provision_id
     WHERE o.object_type = 'domain' AND o.tenant_customer_id = p_tenant_customer;
 END $$;
-COMMENT ON FUNCTION domain_operations(uuid) IS 'What is being done to domains of a customer: the name, the row that does it, and its plan step''s data.';
+COMMENT ON FUNCTION domain_operations(uuid) IS 'What is being done to domains of a customer: the name, the row that does it, and with which contacts and hosts, as the plan step or the row has it.';
 
 CREATE OR REPLACE FUNCTION change_check_unused(p_type text, p_name text, p_org uuid, p_domains domain[], p_coming text[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
@@ -156,8 +157,138 @@ BEGIN
     PERFORM change_check_unused('host', _host.name, NEW.org_id,
         ARRAY(SELECT d FROM domain_host AS h JOIN domain AS d ON d.id = h.domain_id WHERE h.host_id = NEW.host_id AND d.deleted_date IS NULL),
         ARRAY(SELECT o.object_key FROM domain_operations(NEW.tenant_customer_id) AS o
-            WHERE o.data -> 'hosts' @> to_jsonb(NEW.host_id)
+            WHERE o.data -> 'hosts' ? NEW.host_id::text
                 OR EXISTS (SELECT FROM provision_domain_host AS h WHERE h.provision_domain_id = o.provision_id AND h.host_id = NEW.host_id)));
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION provision_host_delete_validate() IS 'Refuses the deletion of another''s host, or of one that a domain uses or is about to use.';
+
+-- Domains ------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION domain_locks() RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN '{clientTransferProhibited,clientUpdateProhibited,clientDeleteProhibited,clientRenewProhibited,clientHold}';
+END $$;
+COMMENT ON FUNCTION domain_locks() IS 'The statuses of a domain that are a client''s to set (RFC 5731 section 2.3).';
+
+CREATE OR REPLACE FUNCTION domain_ds_is_well_formed(p_record jsonb) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    IF p_record @? '$.* ? (@.type() == "number" && @.floor() != @)' THEN
+        RETURN false;
+    ELSIF p_record ? 'public_key' THEN
+        RETURN p_record @? '$ ? (@.flags >= 0 && @.flags <= 65535 && @.protocol == 3 && @.algorithm > 0 && @.algorithm <= 255)' AND p_record ->> 'public_key' ~ '^[A-Za-z0-9+/]{20,}={0,2}$';
+    END IF;
+    RETURN p_record @? '$ ? (@.key_tag >= 0 && @.key_tag <= 65535 && @.algorithm > 0 && @.algorithm <= 255 && @.digest_type > 0 && @.digest_type <= 255)'
+        AND p_record ->> 'digest' ~ '^([0-9A-F]{2})+$'
+        AND length(p_record ->> 'digest') = CASE p_record ->> 'digest_type' WHEN '1' THEN 40 WHEN '2' THEN 64 WHEN '4' THEN 96 ELSE length(p_record ->> 'digest') END;
+END $$;
+COMMENT ON FUNCTION domain_ds_is_well_formed(jsonb) IS 'Whether numbers, digest or key of a DNSSEC record can be (RFC 4034; lengths of SHA-1, SHA-256 and SHA-384).';
+
+CREATE OR REPLACE FUNCTION domain_ds(p_records jsonb, p_maximum int) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _records jsonb[];
+    _bad jsonb;
+BEGIN
+    IF jsonb_typeof(p_records) <> 'array' THEN
+        PERFORM refuse('PV422', 'DNSSEC records are a list', left(p_records::text, 300), '[] for none');
+    END IF;
+    _records := ARRAY(SELECT CASE WHEN r @? 'strict $.digest ? (@.type() == "string")' THEN jsonb_set(r, '{digest}', to_jsonb(upper(r ->> 'digest'))) ELSE r END FROM jsonb_array_elements(p_records) AS r);
+    -- RFC 5910 section 4: a registry has one of the two interfaces, so both in one list are never right.
+    IF EXISTS (SELECT FROM unnest(_records) AS r WHERE jsonb_typeof(r) = 'object' AND r ? 'public_key') THEN
+        PERFORM check_fields('DNSSEC key', _records, '{flags,protocol,algorithm,public_key}', '{"flags": "number", "protocol": "number", "algorithm": "number", "public_key": "string"}');
+    ELSE
+        PERFORM check_fields('DS record', _records, '{key_tag,algorithm,digest_type,digest}', '{"key_tag": "number", "algorithm": "number", "digest_type": "number", "digest": "string"}');
+    END IF;
+    SELECT r INTO _bad FROM unnest(_records) AS r WHERE NOT domain_ds_is_well_formed(r) LIMIT 1;
+    IF FOUND THEN
+        PERFORM refuse('PV422', 'a DNSSEC record is malformed', left(_bad::text, 300), 'as the zone has it (RFC 4034): digests in hexadecimal, keys in base64, protocol 3');
+    ELSIF cardinality(_records) > p_maximum THEN
+        PERFORM refuse('PV422', 'too many DNSSEC records', cardinality(_records)::text, format('at most %s in this zone', p_maximum));
+    ELSIF (SELECT count(DISTINCT r) FROM unnest(_records) AS r) < cardinality(_records) THEN
+        PERFORM refuse('PV422', 'a DNSSEC record is given twice', left(p_records::text, 300), 'give each once');
+    END IF;
+    RETURN CASE WHEN p_records IS NOT NULL THEN to_jsonb(_records) END;
+END $$;
+COMMENT ON FUNCTION domain_ds(jsonb, int) IS 'DNSSEC records in one spelling; refuses those that are malformed, mixed with keys, or too many.';
+
+CREATE OR REPLACE FUNCTION domain_check_update(p_domain domain, p_change provision_domain_update) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _bad constant text := (SELECT string_agg(COALESCE(s, 'null'), ', ') FROM unnest(p_change.statuses) AS s WHERE (s = ANY (domain_locks())) IS NOT TRUE);
+    _types constant text[] := ARRAY(SELECT type FROM domain_contact WHERE domain_id = p_domain.id AND NOT COALESCE(p_change.contacts ? type, false))
+        || ARRAY(SELECT key FROM jsonb_each(p_change.contacts) WHERE value <> '[]');
+    _hosts constant int := CASE WHEN p_change.hosts IS NULL THEN (SELECT count(*) FROM domain_host WHERE domain_id = p_domain.id) ELSE (SELECT count(DISTINCT h) FROM unnest(p_change.hosts) AS h) END;
+BEGIN
+    -- The one change that a lock against changes lets pass is that which takes it away.
+    IF NOT 'clientUpdateProhibited' = ANY (p_change.statuses) THEN
+        p_domain.statuses := array_remove(p_domain.statuses, 'clientUpdateProhibited');
+    END IF;
+    PERFORM domain_check_open(p_domain, 'update', p_change.settings);
+    IF num_nonnulls(p_change.hosts, p_change.contacts, p_change.pw, p_change.statuses, p_change.ds_records) = 0 THEN
+        PERFORM refuse('PV422', 'nothing is to be changed', p_domain.name, 'give hosts, contacts, pw, statuses or ds_records');
+    ELSIF _bad IS NOT NULL THEN
+        PERFORM refuse('PV422', 'not a lock', left(_bad, 300), 'locks are ' || array_to_string(domain_locks(), ', '));
+    ELSIF p_change.pw !~ (p_change.settings ->> 'auth_info_pattern') THEN
+        PERFORM refuse('PV422', 'the auth info does not suit the zone', 'pw is not shown', 'it must match ' || (p_change.settings ->> 'auth_info_pattern') || '; give null to have one made');
+    END IF;
+    PERFORM domain_ds(p_change.ds_records, (p_change.settings ->> 'dnssec_count_maximum')::int);
+    IF num_nonnulls(p_change.hosts, p_change.contacts) > 0 THEN
+        PERFORM domain_check_parts(_types, _hosts, p_change.settings);
+    END IF;
+END $$;
+COMMENT ON FUNCTION domain_check_update(domain, provision_domain_update) IS 'Refuses a change that a lock, the name''s place in its life or the zone''s settings forbid.';
+
+CREATE OR REPLACE FUNCTION domain_check_new_parts(p_change provision_domain_update) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _lost record;
+BEGIN
+    SELECT w.type, w.id INTO _lost FROM (
+        SELECT 'host' AS type, h AS id, EXISTS (SELECT FROM host AS x WHERE x.id = h AND x.tenant_customer_id = p_change.tenant_customer_id AND x.accreditation_id = p_change.accreditation_id
+            AND x.deleted_date IS NULL AND (x.org_id IS NULL OR p_change.org_id IS NULL OR x.org_id = p_change.org_id)) AS is_there FROM unnest(p_change.hosts) AS h
+        UNION ALL
+        SELECT 'contact', c::uuid, EXISTS (SELECT FROM contact AS x WHERE x.id = c::uuid AND x.tenant_customer_id = p_change.tenant_customer_id AND x.accreditation_id = p_change.accreditation_id
+            AND x.deleted_date IS NULL AND (x.org_id IS NULL OR p_change.org_id IS NULL OR x.org_id = p_change.org_id))
+        FROM jsonb_each(p_change.contacts) AS t CROSS JOIN LATERAL jsonb_array_elements_text(t.value) AS c) AS w
+    WHERE NOT w.is_there LIMIT 1;
+    IF FOUND THEN
+        PERFORM refuse('PV404', _lost.type || ' not found', _lost.id::text, 'use those that are live at the domain''s accreditation, of its org or of the customer''s own');
+    END IF;
+END $$;
+COMMENT ON FUNCTION domain_check_new_parts(provision_domain_update) IS 'Refuses contacts and hosts that are deleted, another''s, or of another accreditation.';
+
+CREATE OR REPLACE FUNCTION provision_domain_update_validate() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the rules read what the one who inserts may not.
+DECLARE
+    _domain domain;
+BEGIN
+    NEW.name := domain_named(NEW.tenant_customer_id, NEW.domain_id, NEW.name);
+    _domain := domain_claim(NEW.tenant_customer_id, NEW.org_id, NEW.name, NEW.id, NEW.order_item_plan_ids[1]);
+    NEW.domain_id := _domain.id;
+    NEW.accreditation_id := _domain.accreditation_id;
+    NEW.settings := COALESCE(NEW.settings, tld_settings(_domain.accreditation_tld_id));
+    NEW.contacts := domain_contact_ids(NEW.contacts);
+    PERFORM domain_check_update(_domain, NEW);
+    PERFORM domain_check_new_parts(NEW);
+    NEW.ds_records := domain_ds(NEW.ds_records, (NEW.settings ->> 'dnssec_count_maximum')::int);
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION provision_domain_update_validate() IS 'Refuses a change that breaks a rule of the zone, of the name or of the inventory.';
+
+CREATE OR REPLACE FUNCTION domain_contact_ids(p_contacts jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    IF p_contacts IS NULL THEN
+        RETURN NULL;
+    END IF;
+    PERFORM check_fields('contacts', ARRAY[p_contacts], '{}', '{"registrant": "array", "admin": "array", "tech": "array", "billing": "array"}');
+    IF jsonb_array_length(p_contacts -> 'registrant') <> 1 OR p_contacts @? 'strict $.*[*] ? (@.type() != "string" || !(@ like_regex "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"))' THEN
+        PERFORM refuse('PV422', 'the contacts are malformed', left(p_contacts::text, 300), 'give ids of contacts by type, one registrant at most: {"tech": ["…"]}');
+    END IF;
+    RETURN p_contacts;
+END $$;
+COMMENT ON FUNCTION domain_contact_ids(jsonb) IS 'Refuses contacts that are not ids by type, or several registrants.';

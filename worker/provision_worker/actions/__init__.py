@@ -34,6 +34,7 @@ def default_actions() -> Actions:
         "provision_host_update": Action(host.update),
         "provision_host_delete": Action(host.delete),
         "provision_domain_create": Action(domain.create),
+        "provision_domain_update": Action(domain.update),
         "provision_domain_renew": Action(lifecycle.renew),
         "provision_domain_delete": Action(lifecycle.delete),
         "provision_ssl_create": Action(certificate.create),

@@ -11,6 +11,8 @@ from provision_worker.task import Site, Task
 
 from . import registry
 
+UPDATE, DELETE = "contact.update", "contact.delete"
+
 
 def create(task: Task) -> Outcome:
     """Creates a contact under the handle chosen for it. Nobody else knows that: if it is there, it is ours."""
@@ -36,35 +38,30 @@ def update(task: Task) -> Outcome:
         command = epp.contact.update(wanted)
     except ValueError as error:
         return failed(str(error))
-    return registry.change(
+    return registry.amend(
         task,
-        registry.Change("contact.update", handle, {"name": handle, "wanted": task.job.data}),
+        UPDATE,
         epp.contact.info(handle),
-        lambda found: None if _is_as_wanted(found, wanted) else command,
+        lambda found: [] if _is_as_wanted(found, wanted) else [command],
     )
 
 
 def delete(task: Task) -> Outcome:
     """Deletes a contact; done as well if it is not there."""
     handle = task.job.data["handle"]
-    return registry.delete(
-        task,
-        registry.Change("contact.delete", handle, {"name": handle}),
-        epp.contact.info(handle),
-        epp.contact.delete(handle),
-    )
+    return registry.remove(task, DELETE, epp.contact.info(handle), epp.contact.delete(handle))
 
 
 def find_update(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:
     """The change of a contact that an effect was to bring about, if the registry has it."""
-    found = registry.look(site, epp.contact.info(parameters["name"]))
-    is_there = found is not None and _is_as_wanted(found, _change(parameters["wanted"]))
-    return f"the change of contact {parameters['name']}" if is_there else None
+    found = registry.look(site, epp.contact.info(parameters["handle"]))
+    is_there = found is not None and _is_as_wanted(found, _change(parameters))
+    return f"{UPDATE} {parameters['handle']}" if is_there else None
 
 
-def find_delete(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:
+def find_deletion(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:
     """The deletion of a contact that an effect was to bring about, if it is gone."""
-    return registry.find_delete(site, epp.contact.info(parameters["name"]))
+    return registry.find_removal(site, DELETE, epp.contact.info(parameters["handle"]))
 
 
 def find(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:

@@ -10,6 +10,8 @@ from provision_worker.task import Site, Task
 
 from . import registry
 
+UPDATE, DELETE = "host.update", "host.delete"
+
 
 def create(task: Task) -> Outcome:
     """Creates a host, or shares the one that is there.
@@ -36,48 +38,40 @@ def update(task: Task) -> Outcome:
     """Gives a host the addresses it is to have, and no others."""
     name = task.job.data["name"]
     wanted = _addresses(task.job.data["addresses"])
-    return registry.change(
-        task,
-        registry.Change("host.update", name, task.job.data),
-        epp.host.info(name),
-        lambda found: _difference(name, set(found.addresses), wanted),
+    return registry.amend(
+        task, UPDATE, epp.host.info(name), lambda found: _difference(name, set(found.addresses), wanted)
     )
 
 
 def delete(task: Task) -> Outcome:
-    """Deletes a host; one that others have made known too stays at the registry, and so does what is not there."""
+    """Deletes a host; one that others have made known too stays at the registry."""
     name = task.job.data["name"]
     if task.job.data["is_shared"]:
         return completed()
-    return registry.delete(
-        task,
-        registry.Change("host.delete", name, {"name": name}),
-        epp.host.info(name),
-        epp.host.delete(name),
-    )
+    return registry.remove(task, DELETE, epp.host.info(name), epp.host.delete(name))
 
 
 def _addresses(texts: list[str]) -> set[epp.host.Address]:
     return set(map(ip_address, texts))
 
 
-def _difference(name: str, has: set[epp.host.Address], wanted: set[epp.host.Address]) -> epp.Command[None] | None:
+def _difference(name: str, has: set[epp.host.Address], wanted: set[epp.host.Address]) -> list[epp.Command[None]]:
     if has == wanted:
-        return None
+        return []
     added, removed = (tuple(sorted(some, key=str)) for some in (wanted - has, has - wanted))
-    return epp.host.update(epp.host.HostUpdate(name, add_addresses=added, remove_addresses=removed))
+    return [epp.host.update(epp.host.HostUpdate(name, add_addresses=added, remove_addresses=removed))]
 
 
 def find_update(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:
     """The change of a host that an effect was to bring about, if the registry has it."""
     found = registry.look(site, epp.host.info(parameters["name"]))
     is_there = found is not None and set(found.addresses) == _addresses(parameters["addresses"])
-    return f"the change of host {parameters['name']}" if is_there else None
+    return f"{UPDATE} {parameters['name']}" if is_there else None
 
 
-def find_delete(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:
+def find_deletion(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:
     """The deletion of a host that an effect was to bring about, if it is gone."""
-    return registry.find_delete(site, epp.host.info(parameters["name"]))
+    return registry.find_removal(site, DELETE, epp.host.info(parameters["name"]))
 
 
 def find(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:

@@ -15,9 +15,8 @@ login refused                           retry, not soon, with the password looke
 """
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 from uuid import UUID, uuid4
 
 from provision_worker.effects import Thing
@@ -112,96 +111,6 @@ def create(
     return outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A change of an object as an effect: its step (`contact.update`), the object's name, and what is asked for."""
-
-    step: str
-    name: str
-    parameters: Json
-
-
-class NotOursError(Refused):
-    """The object to be changed is not there, or another registrar's."""
-
-
-def change(
-    task: Task,
-    what: Change,
-    info: epp.Command[I],
-    command: Callable[[I], epp.Command[Any] | None],
-    result: Callable[[I], Json] | None = None,
-) -> Outcome:
-    """Brings an object of ours to what is wanted, exactly once.
-
-    `command` says what the object that the registry shows still lacks; None: nothing. So a try after a lost answer asks
-    for no more than the first has left undone.
-    """
-
-    def ours() -> I:
-        found = look(task.site, info)
-        if found is None:
-            raise NotOursError(f"the registry does not have {info.object} {what.name}")
-        if not is_sponsored(task.site, found):
-            raise NotOursError(f"its sponsor at the registry is {found.trail.sponsor}")
-        return found
-
-    def make(token: UUID) -> Thing:
-        found = ours()
-        if "pendingUpdate" in found.statuses:
-            return Thing(what.name, {"is_pending": True})
-        wanted = command(found)
-        answer = wanted and send(task.site, wanted, token)
-        return Thing(what.name, {"is_pending": bool(answer and answer.outcome is epp.Outcome.PENDING)})
-
-    # A second try needs no look of its own: what is asked for depends on what is there.
-    made = task.effects.once(what.step, what.parameters, make=make, find=lambda token: None)
-    if not made.get("is_pending") and result is None:
-        return completed()
-    found = ours()
-    if made.get("is_pending") and "pendingUpdate" in found.statuses:
-        return _undecided(task)
-    if made.get("is_pending") and command(found) is not None:
-        return _decided_against(task, what)
-    return completed(result(found) if result else {})
-
-
-def delete(task: Task, what: Change, info: epp.Command[I], command: epp.Command[None]) -> Outcome:
-    """Deletes an object of ours exactly once. One that is not there is done; another registrar's is none of ours."""
-
-    def make(token: UUID) -> Thing:
-        found = look(task.site, info)
-        if found is None:
-            return Thing(what.name)
-        if not is_sponsored(task.site, found):
-            raise NotOursError(f"its sponsor at the registry is {found.trail.sponsor}")
-        if "pendingDelete" in found.statuses:
-            return Thing(what.name, {"is_pending": True})
-        answer = send(task.site, command, token)
-        return Thing(what.name, {"is_pending": answer.outcome is epp.Outcome.PENDING})
-
-    made = task.effects.once(what.step, what.parameters, make=make, find=lambda token: None)
-    found = look(task.site, info) if made.get("is_pending") else None
-    if found is None:
-        return completed()
-    return _undecided(task) if "pendingDelete" in found.statuses else _decided_against(task, what)
-
-
-def _undecided(task: Task) -> Outcome:
-    looks = int(task.state.get("looks", 0)) + 1
-    return pending(_patience(looks), {"looks": looks}, "the registry has not decided yet")
-
-
-def _decided_against(task: Task, what: Change) -> Outcome:
-    task.effects.gone(what.step)
-    return failed("the registry took the request, looked into it, and decided against it")
-
-
-def find_delete(site: Site, info: epp.Command[I]) -> str | None:
-    """What there is to say of a deletion that nobody knows the end of: None if the object is still there."""
-    return None if look(site, info) else f"the deletion of {info.object} {info.name}"
-
-
 def _settle(task: Task, found: I | None, result: Callable[[I], Json], is_pending: bool) -> Outcome:
     """What the registry has made of a create that it took."""
     if found and "pendingCreate" not in found.statuses:
@@ -244,6 +153,55 @@ def alter(
     return _decided(task, step, info, come_of) if made.get("is_pending") else completed(made)
 
 
+def amend(
+    task: Task,
+    step: str,
+    info: epp.Command[I],
+    lacking: Callable[[I], Sequence[epp.Command[None]]],
+    result: Callable[[I], Json] = lambda found: {},
+) -> Outcome:
+    """Brings an object of ours to how it is to be.
+
+    `lacking` are the commands by which what the registry shows differs from that; none: it is so. A try after a lost
+    answer asks for no more than the first has left undone.
+    """
+
+    def come_of(found: I | None) -> Json | None:
+        ours = require_ours(task.site, found, info.name)
+        if "pendingUpdate" in ours.statuses:
+            return {"is_pending": True}
+        return None if lacking(ours) else result(ours)
+
+    def ask(found: I, token: UUID) -> Json:
+        answers = [send(task.site, command, token) for command in lacking(found)]
+        if answers[-1].outcome is epp.Outcome.PENDING:
+            return {"is_pending": True}
+        return result(require_ours(task.site, look(task.site, info), info.name))
+
+    return alter(task, step, info, come_of, ask)
+
+
+def remove(task: Task, step: str, info: epp.Command[I], command: epp.Command[None]) -> Outcome:
+    """Deletes an object of ours; done as well if it is not there."""
+
+    def come_of(found: I | None) -> Json | None:
+        if found is None:
+            return {}
+        ours = require_ours(task.site, found, info.name)
+        return {"is_pending": True} if "pendingDelete" in ours.statuses else None
+
+    def ask(found: I, token: UUID) -> Json:
+        answer = send(task.site, command, token)
+        return {"is_pending": True} if answer.outcome is epp.Outcome.PENDING else {}
+
+    return alter(task, step, info, come_of, ask)
+
+
+def find_removal(site: Site, step: str, info: epp.Command[I]) -> str | None:
+    """The deletion that an effect was to bring about, if the object is gone."""
+    return None if look(site, info) else f"{step} {info.name}"
+
+
 def _decided(task: Task, step: str, info: epp.Command[I], come_of: Callable[[I | None], Json | None]) -> Outcome:
     """What the registry has decided about a change that it took."""
     try:
@@ -251,22 +209,22 @@ def _decided(task: Task, step: str, info: epp.Command[I], come_of: Callable[[I |
     except Refused:
         task.effects.gone(step)
         raise
-    if result and not result.get("is_pending"):
+    if result is not None and not result.get("is_pending"):
         return completed(result)
     if result is None and task.state.get("was_seen"):
         task.effects.gone(step)
         return failed("the registry took the request, looked into it, and decided against it")
     looks = int(task.state.get("looks", 0)) + 1
-    state = {"looks": looks, "was_seen": bool(result) or bool(task.state.get("was_seen"))}
+    state = {"looks": looks, "was_seen": result is not None or bool(task.state.get("was_seen"))}
     return pending(_patience(looks), state, "the registry has not decided yet")
 
 
 def require_ours(site: Site, found: I | None, name: str) -> I:
     """The object, if the registry has it and it is ours; Refused otherwise."""
     if found is None:
-        raise NotOursError(f"the registry does not have {name}")
+        raise Refused(f"the registry does not have {name}")
     if not is_sponsored(site, found):
-        raise NotOursError(f"the sponsor of {name} at the registry is {found.trail.sponsor}, not us")
+        raise Refused(f"the sponsor of {name} at the registry is {found.trail.sponsor}, not us")
     return found
 
 

@@ -6,7 +6,7 @@ import copy
 from dataclasses import replace
 from datetime import date
 
-from provision_worker.providers.epp.xml import NS, Element, find, find_all, need, node, stamp, text, text_of
+from provision_worker.providers.epp.xml import NS, Element, find, find_all, name_of, need, node, stamp, text, text_of
 
 from . import common, hosts, lifecycle
 from .records import Domain, Request, plus_years
@@ -17,7 +17,9 @@ STATUSES = frozenset(
     f"client{what}"
     for what in ("DeleteProhibited", "Hold", "RenewProhibited", "TransferProhibited", "UpdateProhibited")
 )
-_DS_PARTS = ("keyTag", "alg", "digestType", "digest")
+# What DNSSEC records consist of, by the name of their element (RFC 5910 section 4).
+_DS_NAMES = {"dsData": "DS record", "keyData": "DNSSEC key"}
+_DS_PARTS = {"dsData": ("keyTag", "alg", "digestType", "digest"), "keyData": ("flags", "protocol", "alg", "pubKey")}
 
 ROLES = frozenset({"admin", "tech", "billing"})
 
@@ -109,7 +111,7 @@ def create(store: Store, request: Request) -> Answer:
         auth_info=common.new_auth_info(store, request, request.payload) or "",
         registrant=_registrant(store, request.payload),
         contacts=[_contact(store, element) for element in find_all(request.payload, "domain:contact")],
-        ds_records=[_read_ds(record) for record in _ds(request, "secDNS:create", "secDNS:dsData")],
+        ds_records=_one_interface([_read_ds(record) for record in _ds(request, "secDNS:create")]),
     )
     _set_name_servers(store, made, find_all(request.payload, "domain:ns/*"), [])
     made.roid = store.roid("D")
@@ -270,30 +272,47 @@ def _restore(store: Store, request: Request, domain: Domain, restore: Element) -
     return Answer(extensions=[node("rgp:upData", node("rgp:rgpStatus", s="pendingRestore"))] if waits else [])
 
 
-def _ds(request: Request, extension: str, path: str) -> list[Element]:
+def _ds(request: Request, extension: str, part: str | None = None) -> list[Element]:
+    """The DNSSEC records in an extension, or in a part of it."""
     element = request.extensions.get(extension)
-    return [] if element is None else find_all(element, path)
+    if element is not None and part is not None:
+        element = find(element, part)
+    return [] if element is None else [record for kind in _DS_PARTS for record in find_all(element, f"secDNS:{kind}")]
 
 
 def _changed_ds(domain: Domain, request: Request) -> list[tuple[str, ...]]:
-    added = [_read_ds(record) for record in _ds(request, "secDNS:update", "secDNS:add/secDNS:dsData")]
-    removed = [_read_ds(record) for record in _ds(request, "secDNS:update", "secDNS:rem/secDNS:dsData")]
-    if _ds(request, "secDNS:update", "secDNS:rem/secDNS:all"):
+    added = [_read_ds(record) for record in _ds(request, "secDNS:update", "secDNS:add")]
+    removed = [_read_ds(record) for record in _ds(request, "secDNS:update", "secDNS:rem")]
+    extension = request.extensions.get("secDNS:update")
+    if extension is not None and find(extension, "secDNS:rem/secDNS:all") is not None:
         removed = list(domain.ds_records)
     missing = [record for record in removed if record not in domain.ds_records]
     if missing:
-        raise Refusal(2306, f"no DS record {' '.join(missing[0])} to remove")
-    return [record for record in domain.ds_records if record not in removed] + added
+        kind, *values = missing[0]
+        raise Refusal(2306, f"no {_DS_NAMES[kind]} {' '.join(values)} to remove")
+    return _one_interface([record for record in domain.ds_records if record not in removed] + added)
+
+
+def _one_interface(records: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    if len({kind for kind, *_ in records}) > 1:
+        raise Refusal(2306, "a domain has DS records or keys, never both (RFC 5910 section 4)")
+    return records
 
 
 def _read_ds(record: Element) -> tuple[str, ...]:
-    key_tag, algorithm, digest_type, digest = (text(record, f"secDNS:{part}") or "" for part in _DS_PARTS)
-    if not all(number.isdigit() for number in (key_tag, algorithm, digest_type)) or int(key_tag) > 65535:
-        raise Refusal(2005, "a DS record has numbers for keyTag, alg and digestType", record)
-    if not digest or set(digest) - set("0123456789abcdefABCDEF"):
+    kind = name_of(record).partition(":")[2]
+    values = [text(record, f"secDNS:{part}") or "" for part in _DS_PARTS[kind]]
+    *numbers, data = values
+    if not all(number.isdigit() and int(number) <= 65535 for number in numbers):
+        raise Refusal(
+            2005, f"a {_DS_NAMES[kind]} has numbers up to 65535 for {', '.join(_DS_PARTS[kind][:-1])}", record
+        )
+    if kind == "dsData" and (not data or set(data) - set("0123456789abcdefABCDEF")):
         raise Refusal(2005, "a DS record's digest is hexadecimal", record)
-    return key_tag, algorithm, digest_type, digest.upper()
+    return (kind, *numbers, data.upper() if kind == "dsData" else data)
 
 
 def _ds_node(record: tuple[str, ...]) -> Element:
-    return node("secDNS:dsData", [node(f"secDNS:{part}", value) for part, value in zip(_DS_PARTS, record, strict=True)])
+    kind, *values = record
+    parts = zip(_DS_PARTS[kind], values, strict=True)
+    return node(f"secDNS:{kind}", [node(f"secDNS:{part}", value) for part, value in parts])

@@ -157,6 +157,7 @@ PLAIN = (
     "registrant",
     "contacts",
     "host_objects",
+    "ds_records",
     "superordinate",
 )
 

@@ -33,6 +33,20 @@ class DsRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A DNSSEC key (RFC 4034 section 2), for registries that make the DS record themselves; `public_key` in base64."""
+
+    flags: int
+    protocol: int
+    algorithm: int
+    public_key: str
+
+
+SecurityRecord = DsRecord | KeyRecord
+"""What a registry takes of the two; it has one of the interfaces of RFC 5910 section 4, and never both."""
+
+
+@dataclass(frozen=True, slots=True)
 class Registration:
     """A domain to be created for `years`. Name servers are host objects or host attributes, as the registry has it."""
 
@@ -43,7 +57,7 @@ class Registration:
     contacts: tuple[DomainContact, ...] = ()
     host_objects: tuple[str, ...] = ()
     host_attributes: tuple[Host, ...] = ()
-    ds_records: tuple[DsRecord, ...] = ()
+    ds_records: tuple[SecurityRecord, ...] = ()
 
     def __post_init__(self) -> None:
         _one_host_model(self.name, self.host_objects, self.host_attributes)
@@ -57,7 +71,7 @@ class Part:
     host_attributes: tuple[Host, ...] = ()
     contacts: tuple[DomainContact, ...] = ()
     statuses: tuple[str, ...] = ()
-    ds_records: tuple[DsRecord, ...] = ()
+    ds_records: tuple[SecurityRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +117,7 @@ class DomainInfo:
     host_objects: tuple[str, ...]
     host_attributes: tuple[Host, ...]
     subordinate_hosts: tuple[str, ...]
-    ds_records: tuple[DsRecord, ...]
+    ds_records: tuple[SecurityRecord, ...]
     trail: Trail
     expires_at: datetime | None
     auth_info: str | None = field(repr=False)
@@ -211,7 +225,7 @@ def report_restore(name: str, report: RestoreReport) -> Command[None]:
     return _restore(name, node("rgp:restore", told, op="report"))
 
 
-def read_info_data(data: Element, rgp: tuple[str, ...] = (), ds: tuple[DsRecord, ...] = ()) -> DomainInfo:
+def read_info_data(data: Element, rgp: tuple[str, ...] = (), ds: tuple[SecurityRecord, ...] = ()) -> DomainInfo:
     """An `infData` element, in an answer or in a poll message."""
     hosts = xml.find_all(data, "domain:ns/domain:hostAttr")
     return DomainInfo(
@@ -239,20 +253,31 @@ def read_info_data(data: Element, rgp: tuple[str, ...] = (), ds: tuple[DsRecord,
 def _read_info(response: Element) -> DomainInfo:
     data = xml.need(response, "epp:resData/domain:infData")
     periods = xml.find_all(response, "epp:extension/rgp:infData/rgp:rgpStatus")
-    records = xml.find_all(response, "epp:extension/secDNS:infData/secDNS:dsData")
+    found = xml.find(response, "epp:extension/secDNS:infData")
     return read_info_data(
         data,
         rgp=tuple(status for period in periods if (status := period.get("s"))),
-        ds=tuple(_read_ds(record) for record in records),
+        ds=() if found is None else read_security(found),
     )
 
 
-def _read_ds(record: Element) -> DsRecord:
-    numbers = [xml.text(record, f"secDNS:{name}") or "" for name in ("keyTag", "alg", "digestType")]
+def read_security(parent: Element) -> tuple[SecurityRecord, ...]:
+    """The DS records in an element of secDNS, or the keys; a key beside the DS record made of it is left out."""
+    records: list[SecurityRecord] = []
+    for record in xml.find_all(parent, "secDNS:dsData"):
+        key_tag, algorithm, digest_type = _numbers(record, "keyTag", "alg", "digestType")
+        records.append(DsRecord(key_tag, algorithm, digest_type, (xml.text(record, "secDNS:digest") or "").upper()))
+    for key in xml.find_all(parent, "secDNS:keyData"):
+        flags, protocol, algorithm = _numbers(key, "flags", "protocol", "alg")
+        records.append(KeyRecord(flags, protocol, algorithm, "".join((xml.text(key, "secDNS:pubKey") or "").split())))
+    return tuple(records)
+
+
+def _numbers(record: Element, *names: str) -> list[int]:
+    numbers = [xml.text(record, f"secDNS:{name}") or "" for name in names]
     if not all(number.isdigit() for number in numbers):
-        raise xml.XmlError(f"a DS record has numbers, not {numbers}")
-    key_tag, algorithm, digest_type = map(int, numbers)
-    return DsRecord(key_tag, algorithm, digest_type, (xml.text(record, "secDNS:digest") or "").upper())
+        raise xml.XmlError(f"a DNSSEC record has numbers, not {numbers}")
+    return list(map(int, numbers))
 
 
 def _one_host_model(name: str, objects_: tuple[str, ...], attributes: tuple[Host, ...]) -> None:
@@ -298,17 +323,26 @@ def _part(name: str, part: Part) -> Element | None:
     )
 
 
-def _ds_nodes(records: tuple[DsRecord, ...]) -> list[Element]:
-    return [
-        node(
-            "secDNS:dsData",
-            node("secDNS:keyTag", str(record.key_tag)),
+def _ds_nodes(records: tuple[SecurityRecord, ...]) -> list[Element]:
+    return [_ds_node(record) for record in records]
+
+
+def _ds_node(record: SecurityRecord) -> Element:
+    if isinstance(record, KeyRecord):
+        return node(
+            "secDNS:keyData",
+            node("secDNS:flags", str(record.flags)),
+            node("secDNS:protocol", str(record.protocol)),
             node("secDNS:alg", str(record.algorithm)),
-            node("secDNS:digestType", str(record.digest_type)),
-            node("secDNS:digest", record.digest),
+            node("secDNS:pubKey", record.public_key),
         )
-        for record in records
-    ]
+    return node(
+        "secDNS:dsData",
+        node("secDNS:keyTag", str(record.key_tag)),
+        node("secDNS:alg", str(record.algorithm)),
+        node("secDNS:digestType", str(record.digest_type)),
+        node("secDNS:digest", record.digest),
+    )
 
 
 def _needed(extension: Element | None) -> frozenset[str]:
