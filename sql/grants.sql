@@ -93,11 +93,12 @@ GRANT INSERT (tenant_customer_id, org_id, host_id, addresses) ON provision_host_
 GRANT INSERT (tenant_customer_id, org_id, host_id) ON provision_host_delete TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, domain_id, name, period, current_expiry) ON provision_domain_renew TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, domain_id, name) ON provision_domain_delete TO provision_integration;
+GRANT INSERT (tenant_customer_id, org_id, domain_id, name, reason) ON provision_domain_restore TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, domain_id, name, hosts, contacts, pw, statuses, ds_records) ON provision_domain_update TO provision_integration;
 -- Naming a row to update or return it takes the right to read its key.
 GRANT SELECT (id, tenant_customer_id, org_id) ON provision_contact, provision_host, provision_domain, provision_ssl TO provision_integration;
 GRANT SELECT (id, tenant_customer_id, org_id) ON provision_contact_update, provision_contact_delete, provision_host_update, provision_host_delete TO provision_integration;
-GRANT SELECT (id, tenant_customer_id, org_id) ON provision_domain_renew, provision_domain_delete, provision_domain_update TO provision_integration;
+GRANT SELECT (id, tenant_customer_id, org_id) ON provision_domain_renew, provision_domain_delete, provision_domain_restore, provision_domain_update TO provision_integration;
 
 -- Workers.
 GRANT EXECUTE ON FUNCTION worker_register(text, text, int, text, text[]), worker_heartbeat(uuid), worker_deregister(uuid), job_claim(uuid, text[], int), job_record(uuid, jsonb),
@@ -121,5 +122,5 @@ GRANT SELECT ON cluster, provision_cluster, provision_cluster_scale, provision_c
 -- Operators.
 GRANT EXECUTE ON FUNCTION signing_key_rotate(uuid), signing_key_revoke(uuid), signing_key_share(uuid), signing_key_list(), session_list(), credential_reset(text) TO provision_operator;
 GRANT EXECUTE ON FUNCTION job_hold(uuid), job_release(uuid), job_retry(uuid), job_retry_where(text, uuid, text, int), job_cancel(uuid, text), job_complete(uuid, jsonb, text),
-    order_item_approve(uuid), order_item_reject(uuid, text), provision_adopt(uuid, text), provision_forget(uuid), provision_cancel(uuid, text), accreditation_hold(uuid, text), accreditation_release(uuid), api_key_create(uuid, text, uuid), event_era_begin(), things_in(text, uuid) TO provision_operator;
-GRANT SELECT ON tenant, customer, tenant_customer, org, provider, accreditation, tld, tld_setting, tld_setting_key, accreditation_tld, schedule, setting, job_type, order_operation, provision_status, state_transition TO provision_operator;
+    order_item_approve(uuid), order_item_reject(uuid, text), provision_adopt(uuid, text), provision_forget(uuid), provision_cancel(uuid, text), accreditation_hold(uuid, text), accreditation_release(uuid), api_key_create(uuid, text, uuid), event_era_begin(), things_in(text, uuid), tld_create(uuid, text, text, jsonb) TO provision_operator;
+GRANT SELECT ON tenant, customer, tenant_customer, org, provider, accreditation, tld, tld_setting, tld_setting_key, tld_profile, accreditation_tld, schedule, setting, job_type, order_operation, provision_status, state_transition TO provision_operator;

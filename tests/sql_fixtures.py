@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 TYPES = ["provision_contact_create", "provision_domain_create", "provision_host_create", "provision_ssl_create"]
 TYPES += ["provision_contact_update", "provision_contact_delete", "provision_host_update", "provision_host_delete"]
-TYPES += ["provision_domain_renew", "provision_domain_delete", "provision_domain_update"]
+TYPES += ["provision_domain_renew", "provision_domain_delete", "provision_domain_restore", "provision_domain_update"]
 
 # Every setting a zone must have.
 ZONE: Json = {
@@ -37,6 +37,7 @@ ZONE: Json = {
     "host_count_maximum": 4,
     "host_model": "objects",
     "host_ipv6_allowed": True,
+    "contact_model": "thick",
     "contact_types_required": ["registrant", "admin"],
     "auth_info_pattern": "^.{8,64}$",
     "dnssec_count_maximum": 4,
@@ -102,6 +103,8 @@ def success(job: Row) -> Json:
         result |= {"ry_created_date": "2026-03-01T10:00:00Z", "ry_expiry_date": "2027-03-01T10:00:00Z"}
     if job["type"] == "provision_domain_renew":
         result = {"ry_expiry_date": f"{job['data']['target_expiry']}T10:00:00Z"}
+    if job["type"] == "provision_domain_restore":
+        result = {"ry_expiry_date": "2028-03-01T10:00:00Z"}
     if job["type"] == "provision_domain_delete":
         result = {"ry_state": "redemptionPeriod"}
     if job["type"] == "provision_ssl_create":

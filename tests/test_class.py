@@ -26,7 +26,7 @@ KINDS: tuple[str, ...] = (
     *("provision_cluster", "provision_cluster_scale", "provision_cluster_shutdown"),
     *("provision_contact", "provision_contact_delete", "provision_contact_update"),
     "provision_domain",
-    *("provision_domain_delete", "provision_domain_renew", "provision_domain_update"),
+    *("provision_domain_delete", "provision_domain_renew", "provision_domain_restore", "provision_domain_update"),
     *("provision_host", "provision_host_delete", "provision_host_update"),
     "provision_ssl",
 )
@@ -266,7 +266,7 @@ def own(shop: Shop, kind: str) -> Row:
     if not change:
         return columns
     if about == "domain":
-        return columns | of_a_domain(shop)
+        return columns | of_a_domain(shop, change)
     found = shop.value(f"SELECT id FROM {about} ORDER BY name DESC LIMIT 1")
     if found is None:
         shop.done(domain_item())
@@ -289,14 +289,19 @@ def of_a_cluster(shop: Shop, change: str) -> Row:
     return {"org_id": fleet.org, "cluster_id": fleet.cluster}
 
 
-def of_a_domain(shop: Shop) -> Row:
-    """The columns of a kind that is about a registered name."""
+def of_a_domain(shop: Shop, change: str) -> Row:
+    """The columns of a kind that is about a registered name; only one that was deleted is restored."""
     name = "registered.test"
     id = shop.value("SELECT id FROM domain WHERE name = %s", name)
     if id is None:
         values = {"tenant_customer_id": shop.account, "accreditation_id": shop.registry, "name": name}
         zone = shop.value("SELECT id FROM accreditation_tld WHERE accreditation_id = %s", shop.registry)
         id = shop.insert("domain", id=uuid4(), accreditation_tld_id=zone, **values)
+    if change == "restore":
+        shop.connection.execute(
+            "UPDATE domain SET rgp_state = 'redemptionPeriod', rgp_until = now(), purge_date = now() WHERE id = %s",
+            [id],
+        )
     return {"domain_id": id, "name": name}
 
 

@@ -6,7 +6,18 @@ from typing import Any
 import pytest
 
 from . import sql_fixtures
-from .sql_fixtures import Json, Shop, acting_as, domain_item, host_item, integration_login, known, outcome, refused
+from .sql_fixtures import (
+    Json,
+    Shop,
+    acting_as,
+    domain_item,
+    host_item,
+    integration_login,
+    known,
+    outcome,
+    person,
+    refused,
+)
 
 shop = sql_fixtures.shop
 
@@ -274,6 +285,106 @@ def test_the_search_below_a_name_stops_at_a_dot(named: Shop) -> None:
     named.done(host_item("ns1.myexample.test", addresses=["192.0.2.1"]))
     named.done(delete_item())
     assert "ns1.myexample.test" in named.values("SELECT name FROM v_host WHERE deleted_date IS NULL")
+
+
+# Restoration ----------------------------------------------------------------------------------------------------------
+
+
+def restore_item(name: str = "example.test", **changes: Any) -> Json:
+    return {"operation": "domain.restore", "data": {"name": name} | changes}
+
+
+def test_a_name_in_redemption_is_restored_and_lives_on(named: Shop) -> None:
+    named.done(delete_item())
+    named.done(restore_item(reason="the wrong button"))
+    row = domain(named)
+    assert (row["rgp_state"], row["purge_date"]) == (None, None)
+    assert f"{row['ry_expiry_date']:%Y-%m-%d}" == "2028-03-01"
+    assert events(named) == ["in_redemption", "restored"]
+    named.pass_time("40 days")
+    named.sweep()
+    named.done(renew_item())
+
+
+def test_what_is_not_in_redemption_is_not_restored(named: Shop) -> None:
+    with refused(named.connection, "PV409", "not in its redemption period"):
+        named.order(restore_item())
+    named.done(delete_item())
+    with refused(named.connection, "PV422", "the reason is empty or too long"):
+        named.order(restore_item(reason=""))
+    with refused(named.connection, "PV404", "domain not found"):
+        named.order(restore_item(), account=named.customer("Other Ltd"))
+    named.pass_time("31 days")
+    named.sweep()
+    with refused(named.connection, "PV409", "example.test is in pendingDelete"):
+        named.order(restore_item())
+    named.pass_time("5 days")
+    named.sweep()
+    with refused(named.connection, "PV404", "domain not found"):
+        named.order(restore_item())
+
+
+def test_where_names_are_not_restored_that_is_said_at_once(named: Shop) -> None:
+    named.done(delete_item())
+    named.set_zone("order_types", ["create", "delete"])
+    with refused(named.connection, "PV422", "restore is not taken in this zone"):
+        named.order(restore_item())
+    named.connection.execute("UPDATE accreditation SET provider = 'aws' WHERE id = %s", [named.registry])
+    with refused(named.connection, "PV422", "names are not restored there"):
+        named.order(restore_item())
+
+
+def test_a_name_is_not_purged_while_it_is_being_restored(named: Shop) -> None:
+    named.done(delete_item())
+    order = named.order(restore_item())
+    named.pass_time("36 days")
+    named.sweep()
+    named.sweep()
+    named.work()
+    assert named.status(order) == "completed"
+    named.sweep()
+    assert domain(named)["purge_date"] is None
+
+
+# Kinds of zones -------------------------------------------------------------------------------------------------------
+
+PROFILES = ("generic", "report", "second_level", "thick", "thin")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_zone_of_every_profile_takes_orders(shop: Shop, profile: str) -> None:
+    zone = shop.value("SELECT tld_create(%s, 'co.zone', %s)", shop.registry, profile)
+    assert shop.value("SELECT tld_settings(%s)", zone) == shop.value(
+        "SELECT settings FROM tld_profile WHERE name = %s", profile
+    )
+    contacts = {type: person("jane") for type in ("registrant", "admin", "tech", "billing")}
+    data = {"name": "our.co.zone", "hosts": ["ns1.example.net", "ns2.example.net"]}
+    if profile == "thin":
+        with refused(shop.connection, "PV422", "the zone keeps no contacts"):
+            shop.order({"operation": "domain.create", "data": data | {"contacts": contacts}})
+        contacts = {}
+    shop.done({"operation": "domain.create", "data": data | {"contacts": contacts}})
+    assert domain(shop, "our.co.zone")["hosts"] == ["ns1.example.net", "ns2.example.net"]
+
+
+def test_all_profiles_are_those_that_are_tried(shop: Shop) -> None:
+    assert shop.values("SELECT name FROM tld_profile ORDER BY name") == sorted(PROFILES)
+
+
+def test_a_zone_is_made_once_with_what_is_asked_for(shop: Shop) -> None:
+    shop.connection.execute(
+        """SELECT tld_create(%s, 'zone', 'generic', '{"registration_periods": [3]}')""", [shop.registry]
+    )
+    with refused(shop.connection, "PV409", "has the zone already"):
+        shop.value("SELECT tld_create(%s, 'zone', 'generic')", shop.registry)
+    with refused(shop.connection, "PV404", "profile not found special"):
+        shop.value("SELECT tld_create(%s, 'other', 'special')", shop.registry)
+    with refused(shop.connection, "PV400", "unknown setting colour"):
+        shop.value("""SELECT tld_create(%s, 'other', 'thin', '{"colour": 1}')""", shop.registry)
+    with refused(shop.connection, "PV422", "the zone is malformed"):
+        shop.value("SELECT tld_create(%s, '.zone', 'thin')", shop.registry)
+    with refused(shop.connection, "PV422", "1 years"):
+        shop.order(domain_item("our.zone"))
 
 
 # Time -----------------------------------------------------------------------------------------------------------------

@@ -26,6 +26,14 @@ THEIRS = "battery staple"
 QUICK: dict[str, Any] = {"worker_poll_seconds": 0.05}
 
 
+POLICY = Policy(
+    zones=("example", "co.example", "report.example", "thin.example"),
+    restore_report_zones=("report.example",),
+    thin_zones=("thin.example",),
+    transfer_at_once=True,
+)
+
+
 class Time:
     """The registry's, which stands still unless a test moves it."""
 
@@ -43,7 +51,7 @@ def time() -> Time:
 @pytest.fixture
 def registry(time: Time) -> Iterator[RegistrySimulator]:
     registrars = {"us": REGISTRY_PASSWORD, "them": THEIRS}
-    with RegistrySimulator(registrars, Policy(zones=("example",), transfer_at_once=True), clock=time) as registry:
+    with RegistrySimulator(registrars, POLICY, clock=time) as registry:
         yield registry
 
 
@@ -313,6 +321,67 @@ def test_a_deletion_that_the_registry_must_look_into_waits(named: Shop) -> None:
     named.engine.owner.execute("SELECT clock_advance('4 hours')")
     assert named.ended(order) == "completed"
     assert named.engine.value("SELECT rgp_state FROM v_domain") == "redemptionPeriod"
+
+
+# Restoration ----------------------------------------------------------------------------------------------------------
+
+
+def restored(shop: Shop, name: str = NAME) -> UUID:
+    """The order of a restoration, of a name that was deleted after its add grace period."""
+    assert shop.ended(delete(shop, name)) == "completed"
+    return shop.order(("domain.restore", {"name": name, "reason": "the wrong button"}))
+
+
+@pytest.mark.parametrize("fault", [None, "lose_answer"])
+def test_a_name_in_redemption_is_brought_back(named: Shop, fault: str | None) -> None:
+    if fault:
+        named.registry.faults.add(fault, verb="update", object="domain")
+    order = restored(named)
+    if fault:
+        named.engine.attempted(named.job("provision_domain_restore")["id"])
+        named.engine.owner.execute("SELECT clock_advance('1 hour')")
+    assert named.ended(order) == "completed"
+    assert info(named.registry).rgp_statuses == ()
+    assert expiry(named) == "2029-03-01"
+    assert sent(named, "update") == [(NAME, True)]
+    assert named.ended(renew(named)) == "completed"
+
+
+@pytest.mark.parametrize("lost", [None, 1, 2])
+def test_where_a_report_is_asked_for_it_is_given(busy: Shop, lost: int | None) -> None:
+    busy.engine.value("SELECT tld_create(%s, 'report.example', 'report')", busy.accreditation)
+    name = "life.report.example"
+    assert busy.ended(busy.order_domain(name)) == "completed"
+    busy.registry.advance(timedelta(days=6))
+    if lost:  # the answer to the request, or to the report
+        if lost == 2:
+            busy.registry.faults.add("hold", verb="update", seconds=0)
+        busy.registry.faults.add("lose_answer", verb="update")
+    order = restored(busy, name)
+    if lost:
+        busy.engine.attempted(busy.job("provision_domain_restore")["id"])
+        busy.engine.owner.execute("SELECT clock_advance('1 hour')")
+    assert busy.ended(order) == "completed"
+    assert info(busy.registry, name).rgp_statuses == ()
+    assert "pendingDelete" not in info(busy.registry, name).statuses
+    assert len(sent(busy, "update")) == 2
+
+
+def test_a_restoration_that_comes_too_late_fails_with_that_reason(named: Shop) -> None:
+    assert named.ended(delete(named)) == "completed"
+    named.registry.advance(timedelta(days=31))
+    order = named.order(("domain.restore", {"name": NAME}))
+    assert named.ended(order) == "failed"
+    assert "the redemption period of life.example is over" in reason(named, order)
+
+
+def test_in_a_thin_zone_a_name_is_registered_without_contacts(busy: Shop) -> None:
+    busy.engine.value("SELECT tld_create(%s, 'thin.example', 'thin')", busy.accreditation)
+    name = "life.thin.example"
+    data = {"name": name, "hosts": ["ns1.life.net", "ns2.life.net"]}
+    assert busy.ended(busy.order(("domain.create", data))) == "completed"
+    assert (info(busy.registry, name).registrant, info(busy.registry, name).contacts) == (None, ())
+    assert busy.engine.value("SELECT contacts FROM v_domain") is None
 
 
 # What a crash leaves --------------------------------------------------------------------------------------------------

@@ -341,6 +341,7 @@ ZONE_SETTINGS: dict[str, Any] = {
     "host_count_maximum": 13,
     "host_model": "objects",
     "host_ipv6_allowed": True,
+    "contact_model": "thick",
     "contact_types_required": ["registrant", "admin", "tech"],
     "auth_info_pattern": "^.{8,}$",
     "dnssec_count_maximum": 4,

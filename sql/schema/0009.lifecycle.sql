@@ -1,7 +1,8 @@
 -- depends: 0008.event
 --
--- The life of a registered name: it is renewed (`provision_domain_renew`), deleted (`provision_domain_delete`), and what
--- time does to it is done by the sweeper: `domain_due` says when. `domain` keeps where in its life a name is.
+-- The life of a registered name: it is renewed (`provision_domain_renew`), deleted (`provision_domain_delete`) and restored
+-- (`provision_domain_restore`), and what time does to it is done by the sweeper: `domain_due` says when. `domain` keeps
+-- where in its life a name is. `tld_profile` has whole sets of settings to begin a zone with.
 
 ALTER TABLE domain
     ADD COLUMN statuses text[] NOT NULL DEFAULT '{}',
@@ -63,16 +64,62 @@ CREATE TABLE provision_domain_delete (
     CONSTRAINT provision_domain_delete_state_ck CHECK (ry_state IN ('gone', 'redemptionPeriod', 'pendingDelete'))
 ) INHERITS (class.audit_trail, class.provision);
 SELECT class.adopt_provision('provision_domain_delete', job_type => 'provision_domain_delete', providers => '{epp,manual}', result_columns => '{ry_state}');
+CREATE INDEX provision_domain_delete_domain_ix ON provision_domain_delete (domain_id);
 COMMENT ON TABLE provision_domain_delete IS 'Deletes a domain.';
 COMMENT ON COLUMN provision_domain_delete.domain_id IS 'The domain; found from the name if not given.';
 COMMENT ON COLUMN provision_domain_delete.name IS 'Its name; found from the id if not given.';
 COMMENT ON COLUMN provision_domain_delete.settings IS 'The zone''s settings when the order was accepted; later changes do not touch it.';
 COMMENT ON COLUMN provision_domain_delete.ry_state IS 'What the registry made of it: gone, redemptionPeriod or pendingDelete.';
 
+CREATE TABLE provision_domain_restore (
+    domain_id uuid NOT NULL,
+    name fqdn NOT NULL,
+    reason text NOT NULL DEFAULT 'It was deleted by mistake, and its registrant wants it back.',
+    settings jsonb,
+    ry_expiry_date timestamptz,
+    CONSTRAINT provision_domain_restore_domain_fk FOREIGN KEY (tenant_customer_id, domain_id) REFERENCES domain (tenant_customer_id, id)
+) INHERITS (class.audit_trail, class.provision);
+SELECT class.adopt_provision('provision_domain_restore', job_type => 'provision_domain_restore', providers => '{epp,manual}', result_columns => '{ry_expiry_date}');
+COMMENT ON TABLE provision_domain_restore IS 'Restores a deleted domain in its redemption period.';
+COMMENT ON COLUMN provision_domain_restore.domain_id IS 'The domain; found from the name if not given.';
+COMMENT ON COLUMN provision_domain_restore.name IS 'Its name; found from the id if not given.';
+COMMENT ON COLUMN provision_domain_restore.reason IS 'Why, for the report that some registries want (RFC 3915).';
+COMMENT ON COLUMN provision_domain_restore.settings IS 'The zone''s settings when the order was accepted; later changes do not touch it.';
+COMMENT ON COLUMN provision_domain_restore.ry_expiry_date IS 'When the registration ends, as the registry says.';
+
+CREATE TABLE tld_profile (
+    name text NOT NULL,
+    description text NOT NULL,
+    settings jsonb NOT NULL,
+    CONSTRAINT tld_profile_pk PRIMARY KEY (name)
+);
+COMMENT ON TABLE tld_profile IS 'Whole sets of settings, one of which tld_create() gives a new zone.';
+COMMENT ON COLUMN tld_profile.name IS 'Name.';
+COMMENT ON COLUMN tld_profile.description IS 'What kind of zone it is for.';
+COMMENT ON COLUMN tld_profile.settings IS 'A value for each of tld_setting_key.';
+INSERT INTO tld_setting_key VALUES ('contact_model', 'text', 'thick: the registry keeps contacts; thin: it has none, and names are registered without');
+INSERT INTO tld_profile
+SELECT p.name, p.description, '{"order_types": ["create", "renew", "transfer", "restore", "delete", "update"], "registration_periods": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    "renewal_periods": [1, 2, 3, 4, 5, 6, 7, 8, 9], "transfer_periods": [1], "maximum_lifetime": 10, "name_length_minimum": 3, "name_length_maximum": 63,
+    "host_count_minimum": 2, "host_count_maximum": 13, "host_model": "objects", "host_ipv6_allowed": true, "contact_model": "thick",
+    "contact_types_required": ["registrant", "admin", "tech"], "auth_info_pattern": "^[!-~]{8,64}$", "dnssec_count_maximum": 8, "grace_hours_add": 120, "grace_hours_renew": 120,
+    "grace_hours_transfer": 120, "grace_hours_redemption": 720, "grace_hours_pending_delete": 120, "restore_report_required": false}'::jsonb || p.settings::jsonb
+FROM (VALUES
+    ('generic', 'a generic zone: thick, with all operations and the usual grace periods', '{}'),
+    ('report', 'a generic zone whose registry asks for a report on a restore', '{"restore_report_required": true}'),
+    ('second_level', 'a zone below another, such as co.test: short names, no restore, no grace period after a renewal',
+        '{"order_types": ["create", "renew", "transfer", "delete", "update"], "name_length_minimum": 2, "registration_periods": [1, 2, 5], "renewal_periods": [1, 2, 5], "transfer_periods": [0],
+        "grace_hours_renew": 0, "grace_hours_transfer": 0}'),
+    ('thick', 'a zone whose registry keeps all four contacts', '{"contact_types_required": ["registrant", "admin", "tech", "billing"]}'),
+    ('thin', 'a zone whose registry keeps no contacts', '{"contact_model": "thin", "contact_types_required": []}')
+) AS p (name, description, settings);
+
 INSERT INTO setting VALUES ('auto_renew_days', '14', 'so many days before they expire, names with auto_renew are renewed', 'integer', 1, 365);
 INSERT INTO job_type VALUES
     ('provision_domain_renew', 'renews a domain at a registry (RFC 5731)', 20),
+    ('provision_domain_restore', 'restores a domain at a registry (RFC 3915)', 20),
     ('provision_domain_delete', 'deletes a domain at a registry (RFC 5731)', 20);
 INSERT INTO order_operation VALUES
     ('domain.renew', 'domain_renew_plan', false, 'renews a domain'),
-    ('domain.delete', 'domain_delete_plan', false, 'deletes a domain');
+    ('domain.delete', 'domain_delete_plan', false, 'deletes a domain'),
+    ('domain.restore', 'domain_restore_plan', false, 'restores a deleted domain');

@@ -9,13 +9,23 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION domain_note(uuid[], text, text) IS 'An event of names: domain.renewed, domain.expiring …; the reason tells more than the name, if given.';
 
+CREATE OR REPLACE FUNCTION domain_hosts_leave(p_ids uuid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _hosts constant uuid[] := ARRAY(SELECT b.id FROM domain AS d CROSS JOIN LATERAL domain_hosts_below(d) AS b WHERE d.id = ANY (p_ids));
+BEGIN
+    -- A name that is restored later does not have those again that were its own.
+    DELETE FROM domain_host WHERE domain_id = ANY (p_ids) AND host_id = ANY (_hosts);
+    UPDATE host SET deleted_date = engine_now(), updated_date = engine_now(), updated_by = caller_name() WHERE id = ANY (_hosts);
+END $$;
+COMMENT ON FUNCTION domain_hosts_leave(uuid[]) IS 'The name servers under names are no more.';
+
 CREATE OR REPLACE FUNCTION domain_leave(p_ids uuid[], p_what text, p_reason text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM domain_note(p_ids, p_what, p_reason);
     DELETE FROM secret AS s USING domain AS d WHERE d.id = ANY (p_ids) AND d.auth_info_ref = 'db:' || s.id;
-    UPDATE host AS h SET deleted_date = engine_now(), updated_date = engine_now(), updated_by = caller_name()
-    FROM domain AS d WHERE d.id = ANY (p_ids) AND h.id IN (SELECT b.id FROM domain_hosts_below(d) AS b);
+    PERFORM domain_hosts_leave(p_ids);
     UPDATE domain SET deleted_date = engine_now(), auth_info_ref = NULL, missing_reason = NULL, updated_date = engine_now(), updated_by = caller_name()
     WHERE id = ANY (p_ids) AND deleted_date IS NULL;
 END $$;
@@ -50,8 +60,7 @@ BEGIN
             PERFORM domain_leave(ARRAY[_deleted.id], 'deleted');
             CONTINUE;
         END IF;
-        UPDATE host SET deleted_date = engine_now(), updated_date = engine_now(), updated_by = caller_name()
-        WHERE id IN (SELECT b.id FROM domain AS d CROSS JOIN LATERAL domain_hosts_below(d) AS b WHERE d.id = _deleted.id);
+        PERFORM domain_hosts_leave(ARRAY[_deleted.id]);
         UPDATE domain SET rgp_state = _deleted.state, updated_date = engine_now(), updated_by = caller_name(),
             rgp_until = engine_now() + CASE _deleted.state WHEN 'redemptionPeriod' THEN _deleted.redemption ELSE _deleted.pending END,
             purge_date = engine_now() + CASE _deleted.state WHEN 'redemptionPeriod' THEN _deleted.redemption + _deleted.pending ELSE _deleted.pending END
@@ -60,6 +69,16 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION provision_domain_delete_success(uuid[]) IS 'Deleted names are gone, or in redemption until they are purged.';
+
+CREATE OR REPLACE FUNCTION provision_domain_restore_success(p_ids uuid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    UPDATE domain AS d SET ry_expiry_date = COALESCE(p.ry_expiry_date, (adopted_result(p.job_id) ->> 'ry_expiry_date')::timestamptz, d.ry_expiry_date),
+        rgp_state = NULL, rgp_until = NULL, purge_date = NULL, updated_date = engine_now(), updated_by = caller_name()
+    FROM provision_domain_restore AS p WHERE p.id = ANY (p_ids) AND d.id = p.domain_id AND d.deleted_date IS NULL;
+    PERFORM domain_note(ARRAY(SELECT domain_id FROM provision_domain_restore WHERE id = ANY (p_ids)), 'restored');
+END $$;
+COMMENT ON FUNCTION provision_domain_restore_success(uuid[]) IS 'Restored names live on.';
 
 -- What time does -----------------------------------------------------------------------------------------------------
 

@@ -216,7 +216,7 @@ BEGIN
         PERFORM refuse('PV422', 'the period is not allowed', (p_data ->> 'period') || ' years', 'allowed are ' || (p_settings ->> 'registration_periods'));
     END IF;
     PERFORM domain_check_create(p_data ->> 'name', COALESCE((p_data ->> 'period')::int, 1), p_settings);
-    PERFORM check_fields('contacts', ARRAY[p_data -> 'contacts'], '{}', '{"registrant": "object", "admin": "object|array", "tech": "object|array", "billing": "object|array"}');
+    PERFORM check_fields('contacts', ARRAY[COALESCE(p_data -> 'contacts', '{}')], '{}', '{"registrant": "object", "admin": "object|array", "tech": "object|array", "billing": "object|array"}');
     PERFORM domain_check_parts(ARRAY(SELECT key FROM jsonb_each(p_data -> 'contacts') WHERE value <> '[]'),
         (SELECT count(DISTINCT COALESCE(h ->> 'name', h #>> '{}'))::int FROM jsonb_array_elements(p_data -> 'hosts') AS h), p_settings);
 END $$;
@@ -232,7 +232,7 @@ DECLARE
     _parts domain_part[];
 BEGIN
     FOREACH _item IN ARRAY p_items LOOP
-        PERFORM check_fields('domain.create', ARRAY[_item.data], '{name,contacts,hosts}', '{"name": "string", "period": "number", "accreditation": "string", "contacts": "object", "hosts": "array"}');
+        PERFORM check_fields('domain.create', ARRAY[_item.data], '{name,hosts}', '{"name": "string", "period": "number", "accreditation": "string", "contacts": "object", "hosts": "array"}');
         PERFORM domain_check_name(_item.data ->> 'name');
         _zone := domain_zone(_item.tenant_customer_id, _item.data ->> 'name', _item.data ->> 'accreditation');
         _settings := tld_settings(_zone.id);
@@ -243,8 +243,8 @@ BEGIN
         _step.depends_on := ARRAY(SELECT DISTINCT p.awaited FROM unnest(_parts) AS p WHERE p.awaited IS NOT NULL);
         _step.data := jsonb_build_object('name', _item.data ->> 'name', 'registration_period', COALESCE(_item.data -> 'period', '1'), 'accreditation_id', _zone.accreditation_id,
             'accreditation_tld_id', _zone.id, 'settings', _settings,
-            'contacts', (SELECT jsonb_agg(jsonb_build_object('type', p.type, 'contact_id', p.object_id)) FROM unnest(_parts) AS p WHERE p.type IS NOT NULL),
-            'hosts', (SELECT jsonb_agg(p.object_id) FROM unnest(_parts) AS p WHERE p.type IS NULL));
+            'contacts', (SELECT COALESCE(jsonb_agg(jsonb_build_object('type', p.type, 'contact_id', p.object_id)), '[]') FROM unnest(_parts) AS p WHERE p.type IS NOT NULL),
+            'hosts', (SELECT COALESCE(jsonb_agg(p.object_id), '[]') FROM unnest(_parts) AS p WHERE p.type IS NULL));
         RETURN QUERY SELECT (p.step).* FROM unnest(_parts) AS p WHERE (p.step).id IS NOT NULL;
         RETURN NEXT _step;
     END LOOP;

@@ -46,6 +46,18 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION domain_delete_plan(plan_item[]) IS 'domain.delete: one step, the deletion.';
 
+CREATE OR REPLACE FUNCTION domain_restore_plan(p_items plan_item[]) RETURNS SETOF plan_step
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _step plan_step;
+BEGIN
+    FOR _step IN SELECT * FROM domain_operation_plan(p_items, 'domain.restore', 'provision_domain_restore', '{"reason": "string"}') LOOP
+        PERFORM domain_check_restore(d, _step.data ->> 'reason', _step.data -> 'settings') FROM domain AS d WHERE d.id = (_step.data ->> 'domain_id')::uuid;
+        RETURN NEXT _step;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION domain_restore_plan(plan_item[]) IS 'domain.restore: one step, the restoration.';
+
 -- Jobs ---------------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION provision_domain_renew_job(p_ids uuid[]) RETURNS SETOF job_request
@@ -65,3 +77,13 @@ BEGIN
     RETURN QUERY SELECT p.id, jsonb_build_object('name', p.name) FROM provision_domain_delete AS p WHERE p.id = ANY (p_ids);
 END $$;
 COMMENT ON FUNCTION provision_domain_delete_job(uuid[]) IS 'What deleting a domain needs to know.';
+
+CREATE OR REPLACE FUNCTION provision_domain_restore_job(p_ids uuid[]) RETURNS SETOF job_request
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp SET timezone = 'UTC' AS $$
+BEGIN
+    RETURN QUERY
+    SELECT p.id, jsonb_build_object('name', p.name, 'reason', p.reason, 'report', (p.settings ->> 'restore_report_required')::boolean,
+        'deleted_date', COALESCE((SELECT max(x.finished_date) FROM provision_domain_delete AS x WHERE x.domain_id = p.domain_id AND x.status_id = tc_id_from_name('provision_status', 'completed')), engine_now()))
+    FROM provision_domain_restore AS p WHERE p.id = ANY (p_ids);
+END $$;
+COMMENT ON FUNCTION provision_domain_restore_job(uuid[]) IS 'What restoring a domain needs to know, and to report.';

@@ -249,7 +249,9 @@ LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
     _missing text := (SELECT string_agg(t, ', ') FROM jsonb_array_elements_text(p_settings -> 'contact_types_required') AS t WHERE t <> ALL (p_types));
 BEGIN
-    IF _missing IS NOT NULL THEN
+    IF p_settings ->> 'contact_model' = 'thin' AND cardinality(p_types) > 0 THEN
+        PERFORM refuse('PV422', 'the zone keeps no contacts', array_to_string(p_types, ', '), 'order the name without contacts');
+    ELSIF _missing IS NOT NULL THEN
         PERFORM refuse('PV422', 'contacts are missing', _missing, 'required are ' || (p_settings ->> 'contact_types_required'));
     ELSIF p_host_count NOT BETWEEN (p_settings ->> 'host_count_minimum')::int AND (p_settings ->> 'host_count_maximum')::int THEN
         PERFORM refuse('PV422', 'too few or too many name servers', p_host_count::text, format('%s to %s', p_settings ->> 'host_count_minimum', p_settings ->> 'host_count_maximum'));

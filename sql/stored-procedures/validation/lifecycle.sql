@@ -162,3 +162,66 @@ BEGIN
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION provision_domain_delete_validate() IS 'Refuses a deletion that breaks a rule of the zone or of the name.';
+
+-- Restoration --------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION domain_check_restore(p_domain domain, p_reason text, p_settings jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _provider constant text := (SELECT provider FROM accreditation WHERE id = p_domain.accreditation_id);
+BEGIN
+    IF _provider NOT IN ('epp', 'manual') THEN
+        PERFORM refuse('PV422', 'names are not restored there', format('%s is registered at %s', p_domain.name, _provider), 'ask its support to restore it');
+    END IF;
+    PERFORM domain_check_open(p_domain, 'restore', p_settings);
+    IF p_domain.rgp_state IS DISTINCT FROM 'redemptionPeriod' OR p_domain.purge_date IS NULL THEN
+        PERFORM refuse('PV409', 'the domain is not in its redemption period', p_domain.name || COALESCE(' is in ' || p_domain.rgp_state, ''), 'only a name that was deleted, and not yet for long, is restored');
+    ELSIF length(p_reason) NOT BETWEEN 1 AND 1000 THEN
+        PERFORM refuse('PV422', 'the reason is empty or too long', left(p_reason, 100), '1 to 1000 characters, for the registry');
+    END IF;
+END $$;
+COMMENT ON FUNCTION domain_check_restore(domain, text, jsonb) IS 'Refuses to restore a name that is not in its redemption period, or where names are not restored.';
+
+CREATE OR REPLACE FUNCTION provision_domain_restore_validate() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the rules read what the one who inserts may not.
+DECLARE
+    _domain domain;
+BEGIN
+    NEW.name := domain_named(NEW.tenant_customer_id, NEW.domain_id, NEW.name);
+    _domain := domain_claim(NEW.tenant_customer_id, NEW.org_id, NEW.name, NEW.id, NEW.order_item_plan_ids[1]);
+    NEW.domain_id := _domain.id;
+    NEW.accreditation_id := _domain.accreditation_id;
+    NEW.settings := COALESCE(NEW.settings, tld_settings(_domain.accreditation_tld_id));
+    PERFORM domain_check_restore(_domain, NEW.reason, NEW.settings);
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION provision_domain_restore_validate() IS 'Refuses a restoration that breaks a rule of the zone or of the name.';
+
+-- Zones --------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION tld_create(p_accreditation uuid, p_zone text, p_profile text, p_changes jsonb DEFAULT '{}') RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
+DECLARE
+    _settings constant jsonb := (SELECT settings FROM tld_profile WHERE name = p_profile);
+    _tld uuid;
+    _id uuid;
+BEGIN
+    IF _settings IS NULL THEN
+        PERFORM refuse('PV404', 'profile not found', p_profile, 'profiles are ' || (SELECT string_agg(name, ', ' ORDER BY name) FROM tld_profile));
+    ELSIF NOT EXISTS (SELECT FROM accreditation WHERE id = p_accreditation) THEN
+        PERFORM refuse('PV404', 'accreditation not found', p_accreditation::text, 'SELECT id, name FROM accreditation');
+    ELSIF p_zone !~ '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$' THEN
+        PERFORM refuse('PV422', 'the zone is malformed', p_zone, 'A-labels in lower case, without a leading dot: co.test');
+    END IF;
+    INSERT INTO tld (name) VALUES (p_zone) ON CONFLICT (name) DO NOTHING;
+    SELECT id INTO _tld FROM tld WHERE name = p_zone;
+    INSERT INTO accreditation_tld (accreditation_id, tld_id) VALUES (p_accreditation, _tld) ON CONFLICT DO NOTHING RETURNING id INTO _id;
+    IF _id IS NULL THEN
+        PERFORM refuse('PV409', 'the accreditation has the zone already', p_zone, 'change its rows of tld_setting');
+    END IF;
+    INSERT INTO tld_setting (tld_id, accreditation_id, name, value) SELECT _tld, p_accreditation, s.key, s.value FROM jsonb_each(_settings || p_changes) AS s;
+    RETURN _id;
+END $$;
+COMMENT ON FUNCTION tld_create(uuid, text, text, jsonb) IS 'Has names of a zone registered with an accreditation, under the settings of a profile with changes ({"registration_periods": [1]}); returns accreditation_tld.id.';

@@ -37,6 +37,7 @@ def default_actions() -> Actions:
         "provision_domain_update": Action(domain.update),
         "provision_domain_renew": Action(lifecycle.renew),
         "provision_domain_delete": Action(lifecycle.delete),
+        "provision_domain_restore": Action(lifecycle.restore),
         "provision_ssl_create": Action(certificate.create),
         "reconcile": Action(reconcile.run),
         "webhook_deliver": Action(event.deliver),

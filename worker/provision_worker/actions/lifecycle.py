@@ -1,17 +1,23 @@
-"""What is done with registered names at EPP registries: renewing and deleting them (RFC 5731, RFC 3915)."""
+"""What is done with registered names at EPP registries: renewing, deleting and restoring them (RFC 5731, RFC 3915)."""
 
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from provision_worker.job import Json, Outcome
 from provision_worker.providers import epp
-from provision_worker.providers.epp.domain import DomainInfo, DomainUpdate, Part
+from provision_worker.providers.epp.domain import DomainInfo, DomainUpdate, Part, RestoreReport
 from provision_worker.task import Site, Task
 
 from . import registry
 
-RENEW, DELETE = "domain.renew", "domain.delete"
+RENEW, DELETE, RESTORE = "domain.renew", "domain.delete", "domain.restore"
+STATEMENTS = (
+    "This registrar has not restored the name in order to assume the rights to use or sell it for itself or for a third"
+    " party.",
+    "The information in this report is true to the best of this registrar's knowledge.",
+)
+"""What RFC 3915 section 4.2.5 has a registrar state."""
 
 
 def renew(task: Task) -> Outcome:
@@ -65,6 +71,59 @@ def delete(task: Task) -> Outcome:
         return come_of(registry.look(task.site, epp.domain.info(name))) or {"ry_state": "pendingDelete"}
 
     return registry.alter(task, DELETE, epp.domain.info(name), come_of, ask)
+
+
+def restore(task: Task) -> Outcome:
+    """Restores a domain in its redemption period, and reports on it where the registry wants that."""
+    data = task.job.data
+    name = data["name"]
+
+    def come_of(found: DomainInfo | None) -> Json | None:
+        ours = registry.require_ours(task.site, found, name)
+        if {"redemptionPeriod", "pendingRestore"} & set(ours.rgp_statuses):
+            return None
+        if "pendingDelete" in ours.statuses:
+            raise registry.Refused(f"the redemption period of {name} is over")
+        return _expiry(ours.expires_at.isoformat() if ours.expires_at else None)
+
+    def decided(found: DomainInfo | None) -> Json | None:
+        is_waiting = found is not None and "pendingRestore" in found.rgp_statuses
+        return {"is_pending": True} if is_waiting else come_of(found)
+
+    def ask(found: DomainInfo, token: UUID) -> Json:
+        if "redemptionPeriod" in found.rgp_statuses:
+            registry.send(task.site, epp.domain.restore(name), token)
+        waiting = registry.look(task.site, epp.domain.info(name))
+        if data["report"] and waiting and "pendingRestore" in waiting.rgp_statuses:
+            registry.send(task.site, epp.domain.report_restore(name, _report(data, found, waiting)), uuid4())
+        return decided(registry.look(task.site, epp.domain.info(name))) or {"is_pending": True}
+
+    return registry.alter(task, RESTORE, epp.domain.info(name), come_of, ask, decided)
+
+
+def _report(data: dict[str, Any], before: DomainInfo, after: DomainInfo) -> RestoreReport:
+    """The report of RFC 3915 section 4.2.5; the data before and after are what `info` shows, as text."""
+    return RestoreReport(
+        before=_described(before),
+        after=_described(after),
+        deleted_at=datetime.fromisoformat(data["deleted_date"]),
+        restored_at=datetime.now(UTC),
+        reason=data["reason"],
+        statements=STATEMENTS,
+    )
+
+
+def _described(domain: DomainInfo) -> str:
+    contacts = [f"registrant {domain.registrant}"] if domain.registrant else []
+    contacts += [f"{contact.role} {contact.handle}" for contact in domain.contacts]
+    return "; ".join((domain.name, *contacts, *(f"name server {host}" for host in domain.host_objects)))
+
+
+def find_restoration(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:
+    """The restoration that an effect was to make, if the domain lives."""
+    found = registry.look(site, epp.domain.info(parameters["name"]))
+    is_there = found and registry.is_sponsored(site, found) and "pendingDelete" not in found.statuses
+    return f"{RESTORE} {parameters['name']}" if is_there else None
 
 
 def find_renewal(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:

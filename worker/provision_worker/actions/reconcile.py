@@ -34,6 +34,7 @@ FIND: dict[str, Callable[[Site, dict[str, Any], UUID], str | None]] = {
     "domain.update": domain.find_update,
     "domain.renew": lifecycle.find_renewal,
     "domain.delete": lifecycle.find_deletion,
+    "domain.restore": lifecycle.find_restoration,
     "certificate.request": certificate.find,
     "record.write": certificate.find_record,
 }

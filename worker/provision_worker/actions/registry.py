@@ -130,12 +130,13 @@ def alter(
     info: epp.Command[I],
     come_of: Callable[[I | None], Json | None],
     ask: Callable[[I, UUID], Json],
+    decided: Callable[[I | None], Json | None] | None = None,
 ) -> Outcome:
     """Changes the object of `info` exactly once; completed with what has come of it.
 
     Every try looks first. `come_of` says what of the change is there: None if nothing, with `is_pending` if the
     registry has yet to decide; it raises Refused where the registry need not be asked. `ask` asks for it, under a
-    token, and says the same of the answer.
+    token, and says the same of the answer. `decided` stands in for `come_of` once all was asked for.
     """
     seen: list[I] = []
 
@@ -150,7 +151,7 @@ def alter(
         return Thing(f"{step} {info.name}", ask(seen[-1], token))
 
     made = task.effects.once(step, task.job.data, make=make, find=find, look_first=True)
-    return _decided(task, step, info, come_of) if made.get("is_pending") else completed(made)
+    return _decided(task, step, info, decided or come_of) if made.get("is_pending") else completed(made)
 
 
 def amend(

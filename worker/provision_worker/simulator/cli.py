@@ -46,6 +46,8 @@ def simulator() -> None:
     help="Name servers as host objects or as attributes of the domain.",
 )
 @click.option("--restore-report", is_flag=True, help="Restored domains wait for a report.")
+@click.option("--restore-report-zone", "report_zones", multiple=True, help="A zone in which they do, repeatable.")
+@click.option("--thin-zone", "thin_zones", multiple=True, help="A zone whose domains have no contacts, repeatable.")
 @click.option(
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),
@@ -59,13 +61,21 @@ def registry(
     registrars: tuple[str, ...],
     host_model: Literal["objects", "attributes"],
     restore_report: bool,
+    report_zones: tuple[str, ...],
+    thin_zones: tuple[str, ...],
     directory: Path | None,
 ) -> None:
     """Runs an EPP registry that keeps everything in memory, until it is interrupted.
 
     Prints one line of JSON when it listens: host, port, control (URL of the control line; GET / explains it), ca_file.
     """
-    policy = Policy(zones=zones or Policy.zones, host_model=host_model, restore_report=restore_report)
+    policy = Policy(
+        zones=zones or Policy.zones,
+        host_model=host_model,
+        restore_report=restore_report,
+        restore_report_zones=report_zones,
+        thin_zones=thin_zones,
+    )
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -67,7 +67,7 @@ def _full_data(store: Store, domain: Domain, request: Request) -> Element:
         node("domain:name", domain.name),
         node("domain:roid", domain.roid),
         _status_nodes(domain),
-        node("domain:registrant", domain.registrant),
+        node("domain:registrant", domain.registrant) if domain.registrant else None,
         [node("domain:contact", handle, type=role) for role, handle in domain.contacts],
         _name_servers(domain) if which in ("all", "del") else None,
         hosts.subordinate_nodes(store, domain) if which in ("all", "sub") else None,
@@ -109,8 +109,8 @@ def create(store: Store, request: Request) -> Answer:
         created_at=store.now(),
         expires_at=plus_years(store.now(), years),
         auth_info=common.new_auth_info(store, request, request.payload) or "",
-        registrant=_registrant(store, request.payload),
-        contacts=[_contact(store, element) for element in find_all(request.payload, "domain:contact")],
+        registrant=_registrant(store, request.name, request.payload),
+        contacts=[_contact(store, request.name, element) for element in find_all(request.payload, "domain:contact")],
         ds_records=_one_interface([_read_ds(record) for record in _ds(request, "secDNS:create")]),
     )
     _set_name_servers(store, made, find_all(request.payload, "domain:ns/*"), [])
@@ -133,15 +133,21 @@ def _years(store: Store, request: Request) -> int:
     return int(value)
 
 
-def _registrant(store: Store, parent: Element) -> str:
+def _registrant(store: Store, domain: str, parent: Element) -> str:
     handle = text(parent, "domain:registrant")
+    if store.policy.is_thin(domain):
+        if handle is not None:
+            raise Refusal(2306, f"{store.policy.zone_of(domain)} is thin: it has no contacts")
+        return ""
     if handle is None:
         raise Refusal(2003, "registrant is required")
     common.require_usable(store.contact(handle))
     return handle
 
 
-def _contact(store: Store, element: Element) -> tuple[str, str]:
+def _contact(store: Store, domain: str, element: Element) -> tuple[str, str]:
+    if store.policy.is_thin(domain):
+        raise Refusal(2306, f"{store.policy.zone_of(domain)} is thin: it has no contacts")
     role, handle = element.get("type") or "", text_of(element) or ""
     if role not in ROLES:
         raise Refusal(2005, f"a domain contact is of type {', '.join(sorted(ROLES))}, not {role!r}", element)
@@ -234,7 +240,7 @@ def update(store: Store, request: Request) -> Answer:
 def _changed(store: Store, request: Request, domain: Domain) -> Domain:
     contacts = common.changed_list(
         [f"{role} {handle}" for role, handle in domain.contacts],
-        [" ".join(_contact(store, element)) for element in request.part("add", "contact")],
+        [" ".join(_contact(store, domain.name, element)) for element in request.part("add", "contact")],
         [f"{element.get('type')} {text_of(element)}" for element in request.part("rem", "contact")],
         "contact",
     )
@@ -248,7 +254,7 @@ def _changed(store: Store, request: Request, domain: Domain) -> Domain:
     change = find(request.payload, "domain:chg")
     if change is not None and len(change):
         if find(change, "domain:registrant") is not None:
-            changed.registrant = _registrant(store, change)
+            changed.registrant = _registrant(store, domain.name, change)
         changed.auth_info = common.new_auth_info(store, request, change) or domain.auth_info
     return changed
 

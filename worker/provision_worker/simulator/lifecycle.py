@@ -82,7 +82,7 @@ def redeemable(store: Store, domain: Domain, since: datetime | None = None) -> N
 def restore(store: Store, domain: Domain) -> None:
     """Restores a domain, or waits for the report where the policy wants one."""
     domain.grace.clear()
-    if store.policy.restore_report:
+    if store.policy.wants_report(domain.name):
         grant(store, domain, "pendingRestore", store.policy.pending_restore)
     else:
         restored(store, domain)

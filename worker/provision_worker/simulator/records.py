@@ -15,7 +15,8 @@ from provision_worker.providers.epp.xml import Element, find_all
 class Policy:
     """The rules a registry is free to choose. `extensions` are the URIs it offers; the grace periods are RFC 3915's.
 
-    Labels that start with `refused_prefix` are never registered (2306), which gives demos and tests a name
+    Restores want a report in `restore_report_zones`, or everywhere with `restore_report`; in `thin_zones` domains have
+    no contacts. Labels that start with `refused_prefix` are never registered (2306), which gives demos and tests a name
     that is refused.
     """
 
@@ -29,6 +30,8 @@ class Policy:
     max_sessions: int = 20
     transfer_at_once: bool = False
     restore_report: bool = False
+    restore_report_zones: tuple[str, ...] = ()
+    thin_zones: tuple[str, ...] = ()
     add_grace: timedelta = timedelta(days=5)
     renew_grace: timedelta = timedelta(days=5)
     auto_renew_grace: timedelta = timedelta(days=45)
@@ -37,6 +40,14 @@ class Policy:
     pending_delete: timedelta = timedelta(days=5)
     pending_restore: timedelta = timedelta(days=7)
     transfer_wait: timedelta = timedelta(days=5)
+
+    def wants_report(self, name: str) -> bool:
+        """Whether a restored name waits for a report."""
+        return self.restore_report or self.zone_of(name) in self.restore_report_zones
+
+    def is_thin(self, name: str) -> bool:
+        """Whether a name has no contacts here."""
+        return self.zone_of(name) in self.thin_zones
 
     def zone_of(self, name: str) -> str | None:
         """The longest zone that `name` is in, on a label border; None for a name outside all of them."""
