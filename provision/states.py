@@ -19,6 +19,8 @@ MACHINES = {
     "customer": "A customer; shown by `v_customer`.",
     "membership": "A user's role in an org or in the whole of a customer (its `state`); shown by `v_membership`.",
     "cluster": "An org's cluster (its `state`); shown by `v_cluster`.",
+    "compute_cluster": "A cluster that deployments share (its `state`); shown by `v_compute_cluster`.",
+    "deployment": "A container that waits, runs and ends (its `state`); shown by `v_deployment`.",
     "capacity_request": "A request for nodes of a cluster (its `state`); shown by `v_capacity_request`.",
 }
 

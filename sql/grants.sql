@@ -100,6 +100,29 @@ GRANT SELECT (id, tenant_customer_id, org_id) ON provision_contact, provision_ho
 GRANT SELECT (id, tenant_customer_id, org_id) ON provision_contact_update, provision_contact_delete, provision_host_update, provision_host_delete TO provision_integration;
 GRANT SELECT (id, tenant_customer_id, org_id) ON provision_domain_renew, provision_domain_delete, provision_domain_restore, provision_domain_update TO provision_integration;
 
+-- Clusters and deployments.
+DO $$
+DECLARE
+    _view text;
+BEGIN
+    FOREACH _view IN ARRAY '{v_compute_cluster,v_deployment,v_deployment_history}'::text[] LOOP
+        EXECUTE format('GRANT SELECT ON %I TO provision_integration, provision_api', _view);
+        EXECUTE format('ALTER VIEW %I SET (security_barrier)', _view);
+    END LOOP;
+END $$;
+GRANT EXECUTE ON FUNCTION compute_cluster_create(jsonb), compute_cluster_change(uuid, jsonb, bigint), compute_cluster_remove(uuid, bigint), compute_cluster_trigger(uuid),
+    deployment_create(jsonb), deployment_cancel(uuid, text) TO provision_api, provision_operator, provision_integration;
+GRANT EXECUTE ON FUNCTION deployment_register(text, text), deployment_home(uuid, uuid, uuid), deployment_role_change(bigint, text), deployment_org_create(text), deployment_org_join(text) TO provision_api;
+GRANT INSERT (accreditation_id, tenant_customer_id, org_id, name, total_cpu, total_ram, total_gpu, launch_type, objective, solver, backfill, preemption, max_wait_seconds) ON provision_compute_cluster TO provision_integration;
+GRANT INSERT (tenant_customer_id, org_id, compute_cluster_id, total_cpu, total_ram, total_gpu, objective, solver, backfill, preemption, max_wait_seconds) ON provision_compute_cluster_update TO provision_integration;
+GRANT INSERT (tenant_customer_id, org_id, compute_cluster_id) ON provision_compute_cluster_delete TO provision_integration;
+GRANT INSERT (id, tenant_customer_id, org_id, compute_cluster_id, name, cpu, ram, gpu, priority, docker_path, ttl_seconds, queue_ttl_seconds, depends_on) ON provision_deployment TO provision_integration;
+GRANT INSERT (tenant_customer_id, org_id, deployment_id, reason) ON provision_deployment_stop TO provision_integration;
+GRANT SELECT (id, tenant_customer_id, org_id) ON provision_compute_cluster, provision_compute_cluster_update, provision_compute_cluster_delete, provision_deployment, provision_deployment_stop TO provision_integration;
+GRANT EXECUTE ON FUNCTION deployment_snapshot(uuid), deployment_commit(uuid, bigint, uuid, bigint, jsonb), deployment_next(uuid, uuid), deployment_sweep(),
+    deployment_runs(uuid, bigint, uuid, text, text, boolean), deployment_vacated(uuid, bigint, uuid) TO provision_worker;
+GRANT SELECT ON compute_cluster, deployment TO provision_worker;
+
 -- Workers.
 GRANT EXECUTE ON FUNCTION worker_register(text, text, int, text, text[]), worker_heartbeat(uuid), worker_deregister(uuid), job_claim(uuid, text[], int), job_record(uuid, jsonb),
     job_next_due(text[]), job_children(uuid), job_wake_key(), engine_sweep(uuid), effect_begin(uuid, bigint, text, jsonb), effect_finish(uuid, bigint, text, text, jsonb),

@@ -24,7 +24,9 @@ shop = sql_fixtures.shop
 
 KINDS: tuple[str, ...] = (
     *("provision_cluster", "provision_cluster_scale", "provision_cluster_shutdown"),
+    *("provision_compute_cluster", "provision_compute_cluster_delete", "provision_compute_cluster_update"),
     *("provision_contact", "provision_contact_delete", "provision_contact_update"),
+    *("provision_deployment", "provision_deployment_stop"),
     "provision_domain",
     *("provision_domain_delete", "provision_domain_renew", "provision_domain_restore", "provision_domain_update"),
     *("provision_host", "provision_host_delete", "provision_host_update"),
@@ -254,7 +256,14 @@ OWN: dict[str, Row] = {
     "provision_host_update": {"addresses": ["192.0.2.9"]},
     "provision_ssl": {"domain_name": "example.test"},
 }
-AT_AWS = ("provision_ssl", "provision_cluster", "provision_cluster_scale", "provision_cluster_shutdown")
+AT_AWS: tuple[str, ...] = (
+    "provision_ssl",
+    "provision_cluster",
+    "provision_cluster_scale",
+    "provision_cluster_shutdown",
+)
+AT_AWS += ("provision_compute_cluster", "provision_compute_cluster_update", "provision_compute_cluster_delete")
+AT_AWS += ("provision_deployment", "provision_deployment_stop")
 
 
 def own(shop: Shop, kind: str) -> Row:
@@ -262,6 +271,8 @@ def own(shop: Shop, kind: str) -> Row:
     about, _, change = kind.removeprefix("provision_").partition("_")
     if about == "cluster":
         return of_a_cluster(shop, change)
+    if about in ("compute", "deployment"):
+        return of_a_deployment(shop, kind)
     columns = OWN.get(kind, {})
     if not change:
         return columns
@@ -287,6 +298,23 @@ def of_a_cluster(shop: Shop, change: str) -> Row:
                 [fleet.cluster],
             )
     return {"org_id": fleet.org, "cluster_id": fleet.cluster}
+
+
+def of_a_deployment(shop: Shop, kind: str) -> Row:
+    """The columns of a kind that is about a cluster that deployments share, or about a deployment."""
+    columns: Row = {"org_id": shop.org()}
+    name = f"c-{columns['org_id']}"
+    if kind == "provision_compute_cluster":
+        return columns | {"name": name, "total_cpu": 1, "total_ram": 1}
+    about = {"tenant_customer_id": shop.account} | columns
+    cluster = shop.insert("provision_compute_cluster", name=name, total_cpu=1, total_ram=1, **about)
+    shop.connection.execute("UPDATE compute_cluster SET state = 'active' WHERE id = %s", [cluster])
+    deployment: Row = {"compute_cluster_id": cluster, "name": name, "cpu": 1, "ram": 1, "docker_path": "nginx"}
+    if kind == "provision_deployment":
+        return columns | deployment
+    if kind == "provision_deployment_stop":
+        return columns | {"deployment_id": shop.insert("provision_deployment", **about, **deployment)}
+    return columns | {"compute_cluster_id": cluster}
 
 
 def of_a_domain(shop: Shop, change: str) -> Row:
@@ -593,6 +621,7 @@ def allowed(shop: Shop, role: str, verb: str) -> set[str]:
 TENANT_VIEWS = {"v_order", "v_order_item", "v_order_item_plan", "v_provision", "v_audit"}
 TENANT_VIEWS |= {"v_contact", "v_host", "v_domain", "v_certificate", "v_event", "v_webhook", "v_webhook_dead_letter"}
 TENANT_VIEWS |= {"v_org", "v_space", "v_quota", "v_cluster", "v_capacity_request", "v_cluster_version"}
+TENANT_VIEWS |= {"v_compute_cluster", "v_deployment", "v_deployment_history"}
 API_VIEWS = {"v_customer", "v_user", "v_membership", "v_invite_code", "v_api_key", "v_joinable_org", "v_role"}
 
 

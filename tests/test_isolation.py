@@ -126,9 +126,22 @@ def furnish(shop: Shop, account: UUID, name: str) -> Org:
     )
     with asking(shop, owner, account, org):
         made.things["capacity_request"] = shop.value("SELECT id FROM capacity_request_create(%s, 3, 60)", org)
+    deploy(shop, made)
     made.things["domain"] = shop.value("SELECT id FROM domain WHERE name = %s", f"{name}.test")
     made.things["membership"] = membership_of(shop, user, org)
     return made
+
+
+def deploy(shop: Shop, org: Org) -> None:
+    """A cluster that deployments share, and one that waits for it."""
+    cluster = {"name": org.slug, "total_cpu": 1, "total_ram": 1, "total_gpu": 0, "launch_type": "simulated"}
+    one = {"name": org.slug, "cpu": 1, "ram": 1, "gpu": 0, "priority": 0, "docker_path": "nginx", "cluster": org.slug}
+    with asking(shop, org.owner, org.account, org.id):
+        org.things["compute_cluster"] = do(shop, "compute_cluster_create", cluster)
+        org.things["deployment"] = do(shop, "deployment_create", one)
+    shop.connection.execute(
+        "UPDATE compute_cluster SET state = 'active' WHERE id = %s", [org.things["compute_cluster"]]
+    )
 
 
 def version_of(shop: Shop, org: UUID, slug: str) -> str:
@@ -305,11 +318,7 @@ def inserted(world: World, table: str) -> str:
         if table.startswith("provision_cluster"):
             values[table] = {"accreditation_id": shop.cloud, "cluster_id": org.things["cluster"]}
         row |= values.get(table, {})
-        if table in ("provision_domain_contact", "provision_domain_host"):
-            row["provision_domain_id"] = org.things["gate"]
-        elif table.startswith("provision_domain_") or table.endswith(("_update", "_delete")):
-            about = table.split("_")[1]
-            row[f"{about}_id"] = org.things[about]
+        row |= reference(table, org)
         try:
             with shop.connection.transaction(force_rollback=True):
                 shop.connection.execute(
@@ -331,6 +340,30 @@ def inserted(world: World, table: str) -> str:
                 raise
         found.append(name)
     return " ".join(found) or "nothing"
+
+
+def reference(table: str, org: Org) -> dict[str, Any]:
+    """What a row refers to."""
+    if table in ("provision_domain_contact", "provision_domain_host"):
+        return {"provision_domain_id": org.things["gate"]}
+    if "compute_cluster" in table or "deployment" in table:
+        return of_a_deployment(table, org)
+    if table.startswith("provision_domain_") or table.endswith(("_update", "_delete")):
+        about = table.split("_")[1]
+        return {f"{about}_id": org.things[about]}
+    return {}
+
+
+def of_a_deployment(table: str, org: Org) -> dict[str, Any]:
+    """What a row about a cluster that deployments share says besides whose it is."""
+    if table == "provision_deployment_stop":
+        return {"deployment_id": org.things["deployment"]}
+    if table == "provision_compute_cluster":
+        return {"name": "x", "total_cpu": 1, "total_ram": 1, "launch_type": "simulated"}
+    row = {"compute_cluster_id": org.things["compute_cluster"]}
+    if table == "provision_deployment":
+        return row | {"name": "x", "cpu": 1, "ram": 1, "docker_path": "nginx"}
+    return row
 
 
 def barred(world: World, role: str, verb: str) -> list[str]:
@@ -396,9 +429,18 @@ CALLS: dict[str, tuple[str, ...]] = {
     "cluster_deploy": ("org",),
     "cluster_refresh": ("org",),
     "cluster_shutdown": ("org", "text:true"),
+    "compute_cluster_change": ("compute_cluster", "{}"),
+    "compute_cluster_create": ('{"org": "$slug", "name": "x", "total_cpu": 1, "total_ram": 1, "total_gpu": 0}',),
+    "compute_cluster_remove": ("compute_cluster",),
+    "compute_cluster_trigger": ("compute_cluster",),
     "customer_change": ("customer", '{"name": "x"}'),
     "customer_remove": ("customer",),
     "customer_restore": ("customer",),
+    "deployment_cancel": ("deployment",),
+    "deployment_create": (
+        '{"org": "$slug", "name": "x", "cpu": 1, "ram": 1, "gpu": 0, "priority": 1,'
+        ' "docker_path": "nginx", "cluster": "$slug"}',
+    ),
     "invite_code_change": ("invite_code", "{}"),
     "invite_code_create": ('{"org": "$slug"}',),
     "invite_code_remove": ("invite_code",),
@@ -451,6 +493,8 @@ NAMELESS = {
     *("signing_key_find", "signing_key_public", "password_change", "password_rehash"),
     *("totp_enrol", "totp_confirm", "totp_remove"),
     *("identity_begin", "identity_take", "identity_link", "identity_login", "identity_unlink"),
+    *("deployment_register", "deployment_home", "deployment_role_change", "deployment_org_create"),
+    "deployment_org_join",
 }
 
 

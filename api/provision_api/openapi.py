@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
-from starlette.convertors import Convertor, UUIDConvertor
+from starlette.convertors import Convertor, IntegerConvertor, UUIDConvertor
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -85,6 +85,7 @@ def _schemas(routes: Iterable[BaseRoute]) -> dict[str, Any]:
     operations = [operation for _, described in _described(routes) for operation in described.values()]
     taken = {operation.body for operation in operations if operation.body}
     given = {success.model for operation in operations for success in operation.success.values() if success.model}
+    given |= {operation.refusal for operation in operations if operation.refusal}
     models = [(model, "validation") for model in taken] + [(model, "serialization") for model in given]
     models.append((ProblemDocument, "serialization"))
     _, definitions = models_json_schema(sorted(models, key=lambda entry: entry[0].__name__), ref_template=_REFERENCE)  # type: ignore[arg-type]
@@ -103,12 +104,14 @@ def _path(route: Route, operations: Mapping[str, Operation]) -> dict[str, Any]:
 
 
 def _parameter(convertor: Convertor[Any]) -> dict[str, Any]:
+    if isinstance(convertor, IntegerConvertor):
+        return {"type": "integer", "minimum": 0}
     return {"type": "string"} | ({"format": "uuid"} if isinstance(convertor, UUIDConvertor) else {"minLength": 1})
 
 
 def _operation(method: str, route: Route, operation: Operation) -> dict[str, Any]:
     answers = {str(status): _success(success) for status, success in operation.success.items()}
-    answers |= {str(status): _problem(status) for status in _problems(operation)}
+    answers |= {str(status): _problem(status, operation.refusal) for status in _problems(operation)}
     described: dict[str, Any] = {
         "operationId": f"{method.lower()}{re.sub(r'[^a-z0-9]+', '_', route.path_format)}".rstrip("_"),
         "summary": operation.summary,
@@ -164,7 +167,9 @@ def _content(model: type[BaseModel], *media_types: str) -> dict[str, Any]:
 def _success(success: Success) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": success.description}
     if success.model is not None:
-        answer["content"] = _content(success.model, "application/json")
+        answer["content"] = content = _content(success.model, "application/json")
+        if success.is_list:
+            content["application/json"] = {"schema": {"type": "array", "items": content["application/json"]["schema"]}}
     elif success.media_type is not None:
         kind = "object" if success.media_type == "application/json" else "string"
         answer["content"] = {success.media_type: {"schema": {"type": kind}}}
@@ -173,8 +178,10 @@ def _success(success: Success) -> dict[str, Any]:
     return answer
 
 
-def _problem(status: int) -> dict[str, Any]:
+def _problem(status: int, refusal: type[BaseModel] | None) -> dict[str, Any]:
     described: dict[str, Any] = {"content": _content(ProblemDocument, CONTENT_TYPE)}
+    if refusal is not None:
+        described["content"] |= _content(refusal, "application/json")
     if status in RETRIABLE:
         described["headers"] = {"Retry-After": {"description": "in how many seconds", "schema": {"type": "integer"}}}
     return {"description": HTTPStatus(status).phrase} | described

@@ -37,11 +37,15 @@ LOCATION = Header(description="where it is")
 
 @dataclass(frozen=True, kw_only=True)
 class Success:
-    """One way in which an operation succeeds; without a model and a media type the answer has no body."""
+    """One way in which an operation succeeds; without a model and a media type the answer has no body.
+
+    `is_list`: the answer is an array of the model.
+    """
 
     description: str
     model: type[BaseModel] | None = None
     media_type: str | None = None
+    is_list: bool = False
     headers: Mapping[str, Header] = field(default_factory=dict)
 
 
@@ -50,7 +54,7 @@ class Operation:
     """What one method of a resource does.
 
     `is_free`: it is never answered 429; not `is_described`: it is as programs of others want it, and OpenAPI does not
-    tell of it.
+    tell of it. `refusal`: its own shape of what others answer with a problem document.
     """
 
     handler: Handler
@@ -67,6 +71,7 @@ class Operation:
     public: bool = False
     is_free: bool = False
     is_described: bool = True
+    refusal: type[BaseModel] | None = None
 
 
 class Methods:

@@ -113,11 +113,19 @@ def _twice(pairs: Sequence[tuple[str, Any]]) -> list[str]:
     return [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
 
 
+class _Huge(int):
+    """An integer that is out of range, of any size: `digits` are its first ones."""
+
+    digits: str
+
+
 def _integer(digits: str) -> int:
     # The length first: int() of very many digits is slow, and refused by Python itself from 4300 on.
-    if len(digits) > 20 or not -INTEGER_LIMIT <= int(digits) < INTEGER_LIMIT:
-        raise Problem(400, "a number of the body is out of range", f"{digits[:24]}: integers must fit 64 bits")
-    return int(digits)
+    if len(digits) <= 20 and -INTEGER_LIMIT <= int(digits) < INTEGER_LIMIT:
+        return int(digits)
+    huge = _Huge(INTEGER_LIMIT)
+    huge.digits = digits[:24]
+    return huge
 
 
 def _float(text: str) -> float:
@@ -143,6 +151,8 @@ def _wrong_places(value: Any) -> Iterator[FieldError]:
             yield FieldError(pointer(path), f"nested too deep, at most {DEPTH_LIMIT} levels")
         elif isinstance(value, str) and _UNSTORABLE.search(value):
             yield FieldError(pointer(path), "has a NUL character or half a surrogate pair")
+        elif isinstance(value, _Huge):
+            yield FieldError(pointer(path), f"{value.digits} is out of range: integers must fit 64 bits")
         elif isinstance(value, dict):
             stack.extend(((*path, name), child) for name, child in value.items())
             stack.extend((path, name) for name in value)

@@ -32,6 +32,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION job_wake() IS 'Wakes a sleeping worker at commit, if one sleeps.';
 
+CREATE OR REPLACE FUNCTION job_hasten(p_jobs uuid[]) RETURNS uuid[]
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    -- What is being claimed at this moment is waited for, and is not in the queue any more then.
+    _jobs constant uuid[] := job_dequeue(p_jobs);
+BEGIN
+    IF cardinality(_jobs) > 0 THEN
+        UPDATE job SET start_date = least(start_date, engine_now()) WHERE id = ANY (_jobs);
+        PERFORM job_enqueue(_jobs);
+    END IF;
+    RETURN _jobs;
+END $$;
+COMMENT ON FUNCTION job_hasten(uuid[]) IS 'Has jobs that wait look again now; returns those that waited: the others are in a worker''s hands, held, or have ended. Nobody claims them before this transaction ends.';
+
 CREATE OR REPLACE FUNCTION job_inserted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: the queue is written only through here.

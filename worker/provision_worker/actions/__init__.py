@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from provision_worker.job import Outcome
 from provision_worker.task import Task
 
-from . import certificate, contact, domain, event, host, lifecycle, reconcile, session
+from . import certificate, contact, deployment, domain, event, host, lifecycle, reconcile, session
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,13 @@ def default_actions() -> Actions:
         "provision_domain_delete": Action(lifecycle.delete),
         "provision_domain_restore": Action(lifecycle.restore),
         "provision_ssl_create": Action(certificate.create),
+        "provision_compute_cluster_create": Action(deployment.create_cluster),
+        "provision_compute_cluster_update": Action(deployment.update_cluster),
+        "provision_compute_cluster_delete": Action(deployment.delete_cluster),
+        "provision_deployment_run": Action(deployment.run),
+        "provision_deployment_stop": Action(deployment.stop),
+        "deployment_schedule": Action(deployment.schedule),
+        "deployment_sweep": Action(deployment.sweep),
         "reconcile": Action(reconcile.run),
         "webhook_deliver": Action(event.deliver),
         "session_mail": Action(session.mail),

@@ -1,0 +1,151 @@
+"""What the tests of deployments share: an API at whose root an admin has made an organization, and a worker."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from httpx2 import Response
+from provision_api.app import make_app
+from provision_worker.actions import default_actions
+from starlette.testclient import TestClient
+
+from provision.database import connect
+
+from .api_fixtures import settings_for
+from .conftest import Database, _clone
+from .worker_fixtures import Engine, eventually
+
+PASSWORD = "correct horse battery"
+Json = dict[str, Any]
+
+
+class User:
+    """Somebody at a client, with a token."""
+
+    def __init__(self, client: TestClient, username: str, token: str) -> None:
+        self.client = client
+        self.username = username
+        self.token = token
+
+    def call(self, method: str, path: str, **options: Any) -> Response:
+        """One request."""
+        headers = options.pop("headers", {}) | {"Authorization": f"Bearer {self.token}"}
+        return self.client.request(method, path, headers=headers, **options)
+
+    def post(self, path: str, **body: Any) -> Response:
+        """POST with a JSON body."""
+        return self.call("POST", path, json=body)
+
+    def done(self, path: str, **body: Any) -> Json:
+        """The answer to a POST that succeeds."""
+        answer = self.post(path, **body)
+        assert answer.status_code in (200, 201), answer.text
+        document: Json = answer.json()
+        return document
+
+    def cluster(self, name: str = "c", size: tuple[int, int, int] = (10, 10, 10), **more: Any) -> int:
+        """A new cluster; its id."""
+        totals = dict(zip(("total_cpu", "total_ram", "total_gpu"), size, strict=True))
+        number: int = self.done("/create_cluster", name=name, **totals, **more)["id"]
+        return number
+
+    def try_deploy(self, name: str, demand: tuple[Any, Any, Any] = (1, 1, 1), **more: Any) -> Response:
+        """POST /create_deployment."""
+        body = dict(zip(("cpu", "ram", "gpu"), demand, strict=True))
+        known = {"priority": "LOW", "docker_path": "nginx:1.27", "cluster_name": "c"}
+        return self.post("/create_deployment", name=name, **(known | body | more))
+
+    def deploy(self, name: str, demand: tuple[int, int, int] = (1, 1, 1), **more: Any) -> Json:
+        """A new deployment."""
+        answer = self.try_deploy(name, demand, **more)
+        assert answer.status_code == 201, answer.text
+        document: Json = answer.json()
+        return document
+
+    def deployments(self) -> dict[str, Json]:
+        """All deployments, by name."""
+        return {one["name"]: one for one in self.call("GET", "/deployments").json()}
+
+    def states(self) -> dict[str, str]:
+        """How far each is."""
+        return {name: one["status"] for name, one in self.deployments().items()}
+
+    def seen(self, number: int) -> Json:
+        """One deployment."""
+        answer = self.call("GET", f"/deployments/{number}")
+        assert answer.status_code == 200, answer.text
+        document: Json = answer.json()
+        return document
+
+    def allocated(self, name: str = "c") -> tuple[int, int, int]:
+        """What is in use of a cluster."""
+        (one,) = (one for one in self.call("GET", "/clusters").json() if one["name"] == name)
+        return one["allocated_cpu"], one["allocated_ram"], one["allocated_gpu"]
+
+
+class Site:
+    """An API, its database, and an admin who has made an organization."""
+
+    def __init__(self, client: TestClient, engine: Engine) -> None:
+        self.client = client
+        self.engine = engine
+        engine.owner.execute("UPDATE setting SET value = '1' WHERE name = 'allow_first_admin'")
+        self.admin = self.user("admin")
+        self.code: str = self.admin.done("/create_organization", name="Acme")["invite_code"]
+
+    def user(self, username: str) -> User:
+        """A new user, logged in."""
+        body = {"username": username, "password": PASSWORD}
+        answer = self.client.post("/register", json=body)
+        assert answer.status_code == 201, answer.text
+        return User(self.client, username, self.client.post("/login", json=body).json()["token"])
+
+    def member(self, username: str, role: str | None = None) -> User:
+        """A new user who has joined the organization."""
+        user = self.user(username)
+        if role:
+            self.admin.done("/update_role", user_id=self.number(username), role=role)
+        user.done("/join_organization", invite_code=self.code)
+        return user
+
+    def number(self, username: str) -> int:
+        """The id of a user."""
+        number: int = self.engine.value("SELECT number FROM app_user WHERE username = %s", username)
+        return number
+
+    @contextmanager
+    def working(self, **settings: Any) -> Iterator[None]:
+        """A worker is there."""
+        with self.engine.worker(default_actions(), **settings):
+            yield
+
+    def pass_time(self, seconds: float) -> None:
+        """Turn the clock forward."""
+        self.engine.owner.execute("SELECT clock_advance(make_interval(secs => %s))", [seconds])
+
+    def until(self, user: User, name: str, state: str) -> Json:
+        """The deployment, once it is that far."""
+        eventually(lambda: user.states()[name] == state, f"{name} {state}")
+        return user.seen(user.deployments()[name]["id"])
+
+
+@pytest.fixture(scope="module")
+def strict_site(server_url: str, template: str) -> Iterator[Site]:
+    """One with a cluster, shared by the tests of a module in which everything is refused."""
+    with _clone(server_url, template) as clone, connect(clone.url, "tests", autocommit=True) as owner:
+        with TestClient(make_app(settings_for(clone.url, rate_per_caller=0, rate_per_address=0))) as client:
+            site = Site(client, Engine(clone, owner))
+            with site.working():
+                site.admin.cluster()
+            yield site
+        assert owner.execute("SELECT count(*) FROM deployment").fetchone() == (0,)
+
+
+@pytest.fixture
+def site(database: Database, owner: psycopg.Connection) -> Iterator[Site]:
+    """The API, with an organization, and no worker yet."""
+    settings = settings_for(database.url, rate_per_caller=0, rate_per_address=0)
+    with TestClient(make_app(settings)) as client:
+        yield Site(client, Engine(database, owner))
