@@ -22,6 +22,9 @@ MACHINES = {
     "compute_cluster": "A cluster that deployments share (its `state`); shown by `v_compute_cluster`.",
     "deployment": "A container that waits, runs and ends (its `state`); shown by `v_deployment`.",
     "capacity_request": "A request for nodes of a cluster (its `state`); shown by `v_capacity_request`.",
+    "offering": "What a provider offers (its `state`); shown by `v_offering`.",
+    "allocation": "What a project was given of an offering (its `state`); shown by `v_allocation`.",
+    "allocation_order": "How allocator and provider see an order of it (its `state`); shown by `v_allocation_order`.",
 }
 
 INTRODUCTION = """\

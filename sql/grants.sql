@@ -17,7 +17,7 @@ GRANT EXECUTE ON FUNCTION new_id(), engine_now(), caller_name(), caller_setting(
 
 -- Views run as provision_reader, under its policies.
 GRANT SELECT ON ALL TABLES IN SCHEMA public, class TO provision_reader;
-REVOKE ALL ON secret, api_key, integration_login, webhook_secret, credential, identity, identity_flow, signing_key, session, refresh_token, access_token, login_attempt FROM provision_reader;
+REVOKE ALL ON secret, api_key, integration_login, webhook_secret, credential, identity, identity_flow, signing_key, session, refresh_token, access_token, login_attempt, login_token FROM provision_reader;
 GRANT SELECT (id, user_id, tenant_customer_id, org_id, name, prefix, expires_date, revoked_date, version, created_date, updated_date) ON api_key TO provision_reader;
 DO $$
 DECLARE
@@ -37,6 +37,16 @@ BEGIN
         EXECUTE format('GRANT SELECT ON %I TO provision_integration, provision_api', _view);
         -- Policies keep rows of the tables apart that have them. Names that are joined to those rows are kept apart by this:
         -- a condition of the reader's that says what it saw (by failing) is not run before the join.
+        EXECUTE format('ALTER VIEW %I SET (security_barrier)', _view);
+    END LOOP;
+END $$;
+
+DO $$
+DECLARE
+    _view text;
+BEGIN
+    FOREACH _view IN ARRAY '{v_project,v_offering_category,v_offering,v_allocation,v_allocation_order,v_allocation_usage,v_allocation_user_usage,v_invoice,v_invoice_item}'::text[] LOOP
+        EXECUTE format('GRANT SELECT ON %I TO provision_integration, provision_api', _view);
         EXECUTE format('ALTER VIEW %I SET (security_barrier)', _view);
     END LOOP;
 END $$;
@@ -79,6 +89,22 @@ GRANT SELECT ON "order", order_item TO provision_api;
 -- /readyz compares the migrations of the database with those of its release.
 GRANT USAGE ON SCHEMA migration TO provision_api;
 GRANT SELECT ON migration.checksum TO provision_api;
+
+-- Allocators and providers.
+GRANT EXECUTE ON FUNCTION project_create(jsonb), project_change(uuid, jsonb), project_remove(uuid), member_add(uuid, jsonb), member_change(uuid, jsonb), member_remove(uuid, jsonb), user_identify(text, jsonb), user_identify_check(),
+    offering_category_create(jsonb), offering_create(jsonb), offering_change(uuid, jsonb), offering_component_set(uuid, jsonb), offering_plan_set(uuid, jsonb),
+    allocation_request(text, jsonb, text, boolean), allocation_order_act(uuid, text, jsonb), allocation_change(uuid, jsonb), allocation_provide(uuid, text, jsonb), usage_report(jsonb), user_usage_report(uuid, jsonb)
+    TO provision_api, provision_operator;
+GRANT EXECUTE ON FUNCTION login_token_issue(uuid), login_token_caller(bytea) TO provision_api;
+GRANT EXECUTE ON FUNCTION login_token_end(uuid) TO provision_operator;
+-- Views and policies call these in the name of whoever reads.
+GRANT EXECUTE ON FUNCTION caller_direct_orgs() TO PUBLIC;
+GRANT INSERT (tenant_customer_id, org_id, offering_id, plan_id, name, description, limits, attributes) ON provision_allocation TO provision_integration;
+GRANT INSERT (tenant_customer_id, org_id, allocation_id, plan_id, limits) ON provision_allocation_update TO provision_integration;
+GRANT INSERT (tenant_customer_id, org_id, allocation_id, attributes) ON provision_allocation_terminate TO provision_integration;
+GRANT SELECT (id, tenant_customer_id, org_id) ON provision_allocation, provision_allocation_update, provision_allocation_terminate TO provision_integration;
+GRANT SELECT ON allocation, provision_allocation, provision_allocation_update, provision_allocation_terminate TO provision_worker;
+GRANT EXECUTE ON FUNCTION usage_targets(uuid), usage_collected(uuid, bigint, uuid, date, jsonb) TO provision_worker;
 
 -- Other systems insert what they want, and the engine's columns stay the engine's.
 GRANT INSERT (accreditation_id, tenant_customer_id, org_id, reference, handle, name, organization, street, city, state, postal_code, country_code, phone, fax, email) ON provision_contact TO provision_integration;

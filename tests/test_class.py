@@ -17,12 +17,14 @@ from psycopg.rows import class_row
 from provision.database import sql_directory
 
 from . import sql_fixtures
+from .allocation_fixtures import Market
 from .cluster_fixtures import Fleet
 from .sql_fixtures import Row, Shop, acting_as, contact_item, domain_item, host_item, outcome, person, refused
 
 shop = sql_fixtures.shop
 
 KINDS: tuple[str, ...] = (
+    *("provision_allocation", "provision_allocation_terminate", "provision_allocation_update"),
     *("provision_cluster", "provision_cluster_scale", "provision_cluster_shutdown"),
     *("provision_compute_cluster", "provision_compute_cluster_delete", "provision_compute_cluster_update"),
     *("provision_contact", "provision_contact_delete", "provision_contact_update"),
@@ -273,6 +275,8 @@ def own(shop: Shop, kind: str) -> Row:
         return of_a_cluster(shop, change)
     if about in ("compute", "deployment"):
         return of_a_deployment(shop, kind)
+    if about == "allocation":
+        return of_an_allocation(shop, kind)
     columns = OWN.get(kind, {})
     if not change:
         return columns
@@ -396,6 +400,15 @@ def test_a_provision_row_begins_only_where_it_may(shop: Shop, kind: str) -> None
             )
 
 
+def of_an_allocation(shop: Shop, kind: str) -> Row:
+    """The columns of a kind that is about an allocation."""
+    market = Market(shop)
+    if kind == "provision_allocation":
+        return {"org_id": market.project, "offering_id": market.offering, "name": "run"}
+    limits = {"limits": {"cpu": 20}} if kind.endswith("update") else {}
+    return {"org_id": market.project, "allocation_id": market.given(), **limits}
+
+
 def test_the_guards_follow_the_table_of_transitions(shop: Shop) -> None:
     """A transition that is taken out of the table is refused after the next load of the procedures."""
     shop.order(contact_item())
@@ -470,6 +483,7 @@ def test_nobody_may_call_what_was_not_granted(functions: list[Function]) -> None
         "caller_accounts()",
         "caller_customer()",
         "caller_customers()",
+        "caller_direct_orgs()",
         "caller_may(text,uuid,uuid)",
         "caller_name()",
         "caller_org()",
@@ -622,6 +636,8 @@ TENANT_VIEWS = {"v_order", "v_order_item", "v_order_item_plan", "v_provision", "
 TENANT_VIEWS |= {"v_contact", "v_host", "v_domain", "v_certificate", "v_event", "v_webhook", "v_webhook_dead_letter"}
 TENANT_VIEWS |= {"v_org", "v_space", "v_quota", "v_cluster", "v_capacity_request", "v_cluster_version"}
 TENANT_VIEWS |= {"v_compute_cluster", "v_deployment", "v_deployment_history"}
+TENANT_VIEWS |= {"v_project", "v_offering", "v_offering_category", "v_invoice", "v_invoice_item"}
+TENANT_VIEWS |= {"v_allocation", "v_allocation_order", "v_allocation_usage", "v_allocation_user_usage"}
 API_VIEWS = {"v_customer", "v_user", "v_membership", "v_invite_code", "v_api_key", "v_joinable_org", "v_role"}
 
 

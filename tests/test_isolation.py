@@ -31,7 +31,7 @@ from .sql_fixtures import (
     integration_login,
     person,
 )
-from .tenancy_fixtures import asking, do, member, membership_of, new_user
+from .tenancy_fixtures import asking, do, join, member, membership_of, new_user
 
 shop = sql_fixtures.shop
 
@@ -129,6 +129,7 @@ def furnish(shop: Shop, account: UUID, name: str) -> Org:
     deploy(shop, made)
     made.things["domain"] = shop.value("SELECT id FROM domain WHERE name = %s", f"{name}.test")
     made.things["membership"] = membership_of(shop, user, org)
+    made.things |= allocate(shop, account, name, user)
     return made
 
 
@@ -175,6 +176,27 @@ def change(shop: Shop, org: Org, name: str, options: dict[str, Any]) -> None:
         (org.things[table],) = shop.connection.execute(find, [value]).fetchone() or ()
 
 
+def allocate(shop: Shop, account: UUID, name: str, user: UUID) -> dict[str, UUID]:
+    """A project with an allocation that is used, one that waits, and the offering of both, which is not shared."""
+    project = do(shop, "project_create", {"name": f"p-{name}", "customer": str(account)})
+    join(shop, user, "viewer", project)
+    category = shop.insert("offering_category", title=name)
+    offer = {"name": f"o-{name}", "category": str(category), "customer": str(account), "state": "active"}
+    offering = do(shop, "offering_create", offer | {"is_shared": False})
+    do(shop, "offering_component_set", offering, {"type": "cpu", "billing_type": "usage", "max_available_limit": 10})
+    plan = do(shop, "offering_plan_set", offering, {"name": "Plan", "prices": {"cpu": 1}})
+    data = {"project": str(project), "offering": str(offering), "plan": str(plan), "limits": {"cpu": 1}}
+    orders = [shop.value("SELECT allocation_request('allocation.create', %s)", Jsonb(data)) for _ in range(2)]
+    shop.value("SELECT allocation_order_act(%s, 'approve_by_provider')", orders[0]["order"])
+    allocation = orders[0]["allocation"]
+    do(shop, "usage_report", {"resource": allocation, "usages": [{"type": "cpu", "amount": 1}]})
+    usage = shop.value("SELECT id FROM allocation_usage WHERE allocation_id = %s", allocation)
+    do(shop, "user_usage_report", usage, {"username": name, "usage": 1})
+    order, allocation = UUID(orders[1]["order"]), UUID(allocation)
+    made = {"project": project, "offering": offering, "usage": usage}
+    return made | {"allocation": allocation, "allocation_order": order}
+
+
 def ids_in(shop: Shop, column: LiteralString, id: UUID) -> set[str]:
     """The id of everything in an org or an account."""
     tables = shop.values(
@@ -194,6 +216,7 @@ def ids_in(shop: Shop, column: LiteralString, id: UUID) -> set[str]:
 @pytest.fixture
 def world(shop: Shop) -> World:
     other = shop.customer("Neighbour Ltd")
+    shop.accreditation("desk", "manual")
     orgs = [
         furnish(shop, account, name)
         for account, name in ((shop.account, "mine"), (shop.account, "side"), (other, "theirs"))
@@ -204,7 +227,9 @@ def world(shop: Shop) -> World:
     foreign_ids.add(str(foreign.customer))
     markers = {
         "foreign": foreign_ids,
-        "sibling": ids_in(shop, "org_id", sibling.id) | {str(sibling.owner), str(sibling.user)},
+        "sibling": ids_in(shop, "org_id", sibling.id)
+        | ids_in(shop, "org_id", sibling.things["project"])
+        | {str(sibling.owner), str(sibling.user)},
         "own": ids_in(shop, "tenant_customer_id", shop.account) | {str(mine.owner), str(mine.user), "Jane Ltd"},
     }
     return World(shop, mine, sibling, foreign, markers)
@@ -298,6 +323,17 @@ def updated(world: World, table: str, columns: list[sql.Identifier]) -> str:
     return " ".join(found) or "nothing"
 
 
+def allocated(table: str, org: Org) -> dict[str, Any]:
+    """The columns of a table that is about allocations."""
+    own = {"org_id": org.things["project"]}
+    if table == "provision_allocation":
+        return own | {"offering_id": org.things["offering"], "name": "name"}
+    if not table.startswith("provision_allocation_"):
+        return {}
+    limits = {"limits": Jsonb({"cpu": 2})} if table.endswith("_update") else {}
+    return own | {"allocation_id": org.things["allocation"]} | limits
+
+
 def inserted(world: World, table: str) -> str:
     """For whom the caller can insert rows into a table."""
     shop = world.shop
@@ -318,7 +354,7 @@ def inserted(world: World, table: str) -> str:
         if table.startswith("provision_cluster"):
             values[table] = {"accreditation_id": shop.cloud, "cluster_id": org.things["cluster"]}
         row |= values.get(table, {})
-        row |= reference(table, org)
+        row |= allocated(table, org) or reference(table, org)
         try:
             with shop.connection.transaction(force_rollback=True):
                 shop.connection.execute(
@@ -415,6 +451,10 @@ def test_each_caller_reaches_whose_rows_were_reviewed(world: World) -> None:
 
 # How each function that clients may call is called with what is another customer's; those that name nothing are below.
 CALLS: dict[str, tuple[str, ...]] = {
+    "allocation_change": ("allocation", "{}"),
+    "allocation_order_act": ("allocation_order", "text:cancel"),
+    "allocation_provide": ("allocation", "text:refresh_last_sync"),
+    "allocation_request": ("text:allocation.terminate", '{"allocation": "$allocation"}'),
     "api_key_change": ("api_key", "{}"),
     "api_key_issue": ('{"name": "x", "org": "$slug"}',),
     "api_key_remove": ("api_key",),
@@ -445,6 +485,9 @@ CALLS: dict[str, tuple[str, ...]] = {
     "invite_code_create": ('{"org": "$slug"}',),
     "invite_code_remove": ("invite_code",),
     "invite_code_rotate": ("invite_code",),
+    "member_add": ("project", '{"user": "$user", "role": "admin"}'),
+    "member_change": ("project", '{"user": "$user", "role": "viewer"}'),
+    "member_remove": ("project", '{"user": "$user", "role": "viewer"}'),
     "membership_accept": ("membership",),
     "membership_activate": ("membership",),
     "membership_change": ("membership", '{"role": "owner"}'),
@@ -452,6 +495,10 @@ CALLS: dict[str, tuple[str, ...]] = {
     "membership_deactivate": ("membership",),
     "membership_decline": ("membership",),
     "membership_remove": ("membership",),
+    "offering_change": ("offering", "{}"),
+    "offering_component_set": ("offering", '{"type": "x"}'),
+    "offering_create": ('{"name": "x", "category": "$slug", "customer": "$account"}',),
+    "offering_plan_set": ("offering", '{"name": "x"}'),
     "order_cancel": ("order",),
     "order_document": ("order",),
     "order_explain": ("order",),
@@ -464,6 +511,9 @@ CALLS: dict[str, tuple[str, ...]] = {
     "org_default": ("account",),
     "org_join": ("text:$slug",),
     "org_remove": ("org",),
+    "project_change": ("project", "{}"),
+    "project_create": ('{"name": "x", "customer": "$account"}',),
+    "project_remove": ("project",),
     "quota_change": ("text:org", "org", "text:small"),
     "space_change": ("space", '{"name": "x"}'),
     "space_create": ('{"org": "$slug", "name": "x"}',),
@@ -471,7 +521,9 @@ CALLS: dict[str, tuple[str, ...]] = {
     "space_remove": ("space",),
     "user_change": ("user", '{"name": "x"}'),
     "user_create": ('{"username": "x", "customer": "$account"}',),
+    "usage_report": ('{"resource": "$allocation", "usages": []}',),
     "user_remove": ("user",),
+    "user_usage_report": ("usage", '{"username": "x", "usage": 0}'),
     "webhook_change": ("webhook", "{}"),
     "webhook_redeliver": ("webhook",),
     "webhook_remove": ("webhook",),
@@ -492,6 +544,8 @@ NAMELESS = {
     *("session_is_shut_out", "session_blacklist"),
     *("signing_key_find", "signing_key_public", "password_change", "password_rehash"),
     *("totp_enrol", "totp_confirm", "totp_remove"),
+    *("caller_direct_orgs", "login_token_caller", "login_token_issue", "offering_category_create"),
+    *("user_identify", "user_identify_check"),
     *("identity_begin", "identity_take", "identity_link", "identity_login", "identity_unlink"),
     *("deployment_register", "deployment_home", "deployment_role_change", "deployment_org_create"),
     "deployment_org_join",
@@ -504,6 +558,7 @@ def argument(org: Org, given: str) -> Any:
     if given in ids:
         return ids[given]
     text = given.replace("$slug", org.slug).replace("$account", str(org.account)).replace("$user", str(org.user))
+    text = text.replace("$allocation", str(org.things["allocation"]))
     return text.removeprefix("text:")
 
 
@@ -518,7 +573,8 @@ def outcome_of(world: World, function: str, org: Org) -> str:
             rows = world.shop.connection.execute(call, given).fetchall()
     except psycopg.Error as error:
         told = f"{error.diag.message_primary} {error.diag.message_detail} {error.diag.message_hint}"
-        for known in sorted((org.slug, *map(str, (org.account, org.user)), *map(str, given)), key=len, reverse=True):
+        named = (org.slug, *map(str, (org.account, org.user, org.things["allocation"])), *map(str, given))
+        for known in sorted(named, key=len, reverse=True):
             told = told.replace(known, "")
         assert not any(marker in told for marker in (*world.markers["foreign"], "secret.test")), told
         return str(error.sqlstate)

@@ -369,6 +369,7 @@ BEGIN
     WHERE ctid = ANY (ARRAY(SELECT ctid FROM job_lane WHERE mark_date > '-infinity' FOR UPDATE SKIP LOCKED));
     PERFORM sweep_domains();
     PERFORM session_sweep();
+    PERFORM sweep_allocation();
     DELETE FROM order_idempotency WHERE created_date < engine_now() - make_interval(days => setting_value('idempotency_days')::int);
     RETURN jsonb_build_object('leases_lost', _lost, 'jobs_scheduled', _scheduled, 'partitions', sweep_partitions(), 'memberships_lapsed', sweep_tenancy());
 END $$;
