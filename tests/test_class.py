@@ -121,7 +121,6 @@ def test_an_adopted_table_has_what_inheritance_does_not_pass_on(shop: Shop, kind
         constraints[f"{kind}_org_fk"]
         == "FOREIGN KEY (tenant_customer_id, org_id) REFERENCES org(tenant_customer_id, id)"
     )
-    assert constraints[f"{kind}_accreditation_fk"] == "FOREIGN KEY (accreditation_id) REFERENCES accreditation(id)"
     for status in shop.values("SELECT id FROM provision_status"):
         assert str(status) in constraints[f"{kind}_status_ck"]
     row = shop.row("SELECT relrowsecurity, reloptions FROM pg_class WHERE oid = %s::regclass", kind)
@@ -130,6 +129,19 @@ def test_an_adopted_table_has_what_inheritance_does_not_pass_on(shop: Shop, kind
         "tenant",
         "worker",
     ]
+
+
+def test_an_accreditation_that_rows_name_is_not_deleted(shop: Shop) -> None:
+    shop.order(contact_item())
+    with refused(shop.connection, "PV409", "by rows of provision_contact"):
+        shop.connection.execute("DELETE FROM accreditation WHERE id = %s", [shop.registry])
+
+
+def test_a_customer_who_has_ordered_is_not_deleted(shop: Shop) -> None:
+    shop.connection.execute("UPDATE order_operation SET needs_approval = true")
+    shop.order(contact_item())
+    with refused(shop.connection, "PV409", "the customer has orders"):
+        shop.connection.execute("DELETE FROM tenant_customer WHERE id = %s", [shop.account])
 
 
 def test_a_table_of_another_name_is_not_adopted(shop: Shop) -> None:

@@ -731,16 +731,16 @@ def test_a_contacts_job_carries_what_the_registry_needs(shop: Shop) -> None:
     handle = job["data"].pop("handle")
     assert handle == str(job["reference_id"]).replace("-", "")[-16:].upper()
     assert job["data"] == {
-        "email": "j@example.net",
+        "name": "Jane Doe",
+        "organization": "Jane Ltd",
+        "street": ["1 Road"],
+        "city": "Bonn",
+        "state": None,
+        "postal_code": "53111",
+        "country_code": "DE",
         "phone": "+49.228123",
-        "postal": {
-            "name": "Jane Doe",
-            "organization": "Jane Ltd",
-            "street": ["1 Road"],
-            "city": "Bonn",
-            "postal_code": "53111",
-            "country_code": "DE",
-        },
+        "fax": None,
+        "email": "j@example.net",
     }
 
 

@@ -671,3 +671,17 @@ def test_an_org_is_not_removed_under_an_order(open_shop: Shop, second: Second) -
         assert waiting(removal)
     with pytest.raises(psycopg.Error, match="the org still has things"):
         removal.result(PATIENCE_SECONDS)
+
+
+def test_what_an_order_names_is_not_deleted_under_it(open_shop: Shop, second: Second) -> None:
+    deletions = {
+        "the accreditation is in use": ("DELETE FROM accreditation WHERE id = %s", open_shop.registry),
+        "the customer has orders": ("DELETE FROM tenant_customer WHERE id = %s", open_shop.account),
+    }
+    for n, (text, (deletion, thing)) in enumerate(deletions.items()):
+        with open_shop.connection.transaction():
+            open_shop.order(contact_item(f"c{n}"))
+            attempt = second.begin(second.connection.execute, deletion, [thing])
+            assert waiting(attempt)
+        assert refusal(attempt) == "PV409"
+        assert text in str(attempt.exception())

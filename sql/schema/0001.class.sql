@@ -313,13 +313,14 @@ BEGIN
     SELECT string_agg(quote_literal(id), ', ' ORDER BY name) INTO _statuses FROM provision_status;
 
     EXECUTE format('ALTER TABLE %I ADD CONSTRAINT %I PRIMARY KEY (id)', p_table, p_table || '_pk');
-    EXECUTE format('ALTER TABLE %I ADD CONSTRAINT %I UNIQUE (tenant_customer_id, id)', p_table, p_table || '_tenant_customer_uk');
     EXECUTE format('ALTER TABLE %I ADD CONSTRAINT %I FOREIGN KEY (tenant_customer_id) REFERENCES tenant_customer (id)', p_table, p_table || '_tenant_customer_fk');
     EXECUTE format('ALTER TABLE %I ADD CONSTRAINT %I FOREIGN KEY (tenant_customer_id, org_id) REFERENCES org (tenant_customer_id, id)', p_table, p_table || '_org_fk');
-    EXECUTE format('ALTER TABLE %I ADD CONSTRAINT %I FOREIGN KEY (accreditation_id) REFERENCES accreditation (id)', p_table, p_table || '_accreditation_fk');
     EXECUTE format('ALTER TABLE %I ADD CONSTRAINT %I CHECK (status_id IN (%s))', p_table, p_table || '_status_ck', _statuses);
-    -- Rows without a gate are for their job at once.
-    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = quote_ident(p_table)::regclass AND attname = 'is_complete') THEN
+    IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = quote_ident(p_table)::regclass AND attname = 'is_complete') THEN
+        -- The rows that come before the gate is opened point at this key.
+        EXECUTE format('ALTER TABLE %I ADD CONSTRAINT %I UNIQUE (tenant_customer_id, id)', p_table, p_table || '_tenant_customer_uk');
+    ELSE
+        -- Rows without a gate are for their job at once.
         EXECUTE format('ALTER TABLE %I ALTER status_id SET DEFAULT tc_id_from_name(''provision_status'', ''processing''), ALTER processing_date SET DEFAULT engine_now()', p_table);
     END IF;
     -- Rows change soon after they are inserted, and no index holds a column that changes: updates stay on their page.

@@ -38,7 +38,6 @@ CREATE TABLE "order" (
     traceparent text,
     finished_date timestamptz,
     CONSTRAINT order_pk PRIMARY KEY (id),
-    CONSTRAINT order_tenant_customer_fk FOREIGN KEY (tenant_customer_id) REFERENCES tenant_customer (id),
     CONSTRAINT order_org_fk FOREIGN KEY (tenant_customer_id, org_id) REFERENCES org (tenant_customer_id, id),
     CONSTRAINT order_status_ck CHECK (status IN ('created', 'processing', 'completed', 'partially_completed', 'failed', 'cancelled')),
     CONSTRAINT order_finished_ck CHECK ((finished_date IS NULL) = (status IN ('created', 'processing'))),
@@ -141,6 +140,8 @@ CREATE TABLE order_item_plan (
     previous_status text,
     reason text,
     open_count int NOT NULL DEFAULT 0,
+    priority smallint NOT NULL DEFAULT 5,
+    traceparent text,
     created_date timestamptz NOT NULL DEFAULT engine_now(),
     processing_date timestamptz,
     finished_date timestamptz,
@@ -165,6 +166,8 @@ COMMENT ON COLUMN order_item_plan.status IS 'new, waiting, processing, completed
 COMMENT ON COLUMN order_item_plan.previous_status IS 'The status before the last transition.';
 COMMENT ON COLUMN order_item_plan.reason IS 'Why it did not complete.';
 COMMENT ON COLUMN order_item_plan.open_count IS 'Dependencies that are not complete.';
+COMMENT ON COLUMN order_item_plan.priority IS 'Priority of its job, as its order has it.';
+COMMENT ON COLUMN order_item_plan.traceparent IS 'W3C trace context, as its order has it.';
 COMMENT ON COLUMN order_item_plan.created_date IS 'When it was planned.';
 COMMENT ON COLUMN order_item_plan.processing_date IS 'When its row was made.';
 COMMENT ON COLUMN order_item_plan.finished_date IS 'When it ended.';
@@ -213,7 +216,7 @@ COMMENT ON COLUMN order_turn.tenant_customer_id IS 'The customer.';
 CREATE TYPE order_request AS (id uuid, same_as uuid, tenant_customer_id uuid, org_id uuid, items jsonb, key text, request_hash text,
     external_reference text, metadata jsonb, traceparent text, priority smallint);
 COMMENT ON TYPE order_request IS 'An order on its way in; same_as is the order it turned out to be a repetition of.';
-CREATE TYPE plan_item AS (id uuid, order_id uuid, tenant_customer_id uuid, org_id uuid, operation text, data jsonb, position int);
+CREATE TYPE plan_item AS (id uuid, order_id uuid, tenant_customer_id uuid, org_id uuid, operation text, data jsonb, position int, priority smallint, traceparent text);
 COMMENT ON TYPE plan_item IS 'An order item on its way to a plan: what a plan function is given.';
 CREATE TYPE plan_step AS (id uuid, item_id uuid, name text, provision_table text, provision_id uuid, data jsonb, depends_on uuid[]);
 COMMENT ON TYPE plan_step IS 'A step of a plan: what a plan function returns.';

@@ -137,8 +137,8 @@ CREATE TABLE contact (
     email text NOT NULL,
     deleted_date timestamptz,
     missing_reason text,
-    CONSTRAINT contact_pk PRIMARY KEY (id),
-    CONSTRAINT contact_tenant_customer_uk UNIQUE (id, tenant_customer_id)
+    -- One index for both: an id is that of one row of provision_contact, and whoever points here names the owner too.
+    CONSTRAINT contact_pk PRIMARY KEY (id, tenant_customer_id)
 ) INHERITS (class.audit_trail);
 -- The column that tells most leads, so that no other index looks as good where statistics are old.
 CREATE UNIQUE INDEX contact_reference_uk ON contact (reference, accreditation_id, tenant_customer_id, org_id) NULLS NOT DISTINCT WHERE deleted_date IS NULL;

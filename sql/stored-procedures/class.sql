@@ -1,7 +1,7 @@
 -- The path of every provisioning table, generated from class.provision_kind so that it is the same for all of them.
 --
 -- INSERT: <table>_validate, a trigger function, refuses a bad row; <table>_after_insert checks the rows of the statement
--- against tenants and plans, logs them, and <table>_submit makes the jobs out of what the pre function <table>_job says.
+-- against tenants, logs them, makes the jobs out of what the pre function <table>_job says, and checks the plan steps.
 -- UPDATE: <table>_guard refuses illegal transitions (its trigger's condition lets legal ones pass without calling it, since
 -- they come by the thousand and note the previous status themselves); <table>_after_update logs them and
 -- takes final rows home: inventory (<table>_success, <table>_failure), then their plan steps. Two functions are called
@@ -180,7 +180,7 @@ CREATE OR REPLACE FUNCTION class.render(p_table text, p_template text) RETURNS t
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
     _kind class.provision_kind := (SELECT k FROM class.provision_kind AS k WHERE k.table_name = p_table);
-    _text text := p_template;
+    _text text := replace(p_template, '{submit}', regexp_replace(class.submit_statement(), '\s+', ' ', 'g'));
 BEGIN
     -- Lines that begin with {gate} or another condition are there only for kinds that have it.
     _text := regexp_replace(_text, '^\s*\{gate\}' || CASE WHEN class.is_gated(p_table) THEN '' ELSE '[^\n]*\n' END, '', 'ng');
@@ -202,6 +202,30 @@ BEGIN
     RETURN replace(_text, '{table}', p_table);
 END $$;
 COMMENT ON FUNCTION class.render(text, text) IS 'Fills a template for one kind of provisioning.';
+
+CREATE OR REPLACE FUNCTION class.submit_statement() RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $outer$
+BEGIN
+    -- From the rows of the statement, which are at hand. OFFSET 0: one look-up per row along the key, whatever the planner
+    -- believes about the sizes of tables.
+    RETURN $$
+        INSERT INTO job (id, type, tenant_customer_id, org_id, accreditation_id, reference_table, reference_id, data, priority, max_attempts, held_at, traceparent)
+        SELECT n.job_id, {job_type}, n.tenant_customer_id, n.org_id, n.accreditation_id, '{table}', n.id, r.data, COALESCE(s.priority, 5),
+            (SELECT max_attempts FROM job_type WHERE name = {job_type}), CASE WHEN n.accreditation_id = ANY (_manual) THEN engine_now() END, s.traceparent
+        FROM new_rows n
+        JOIN {table}_job(_ids) r ON r.provision_id = n.id
+        LEFT JOIN LATERAL (SELECT p.* FROM order_item_plan p WHERE p.id = n.order_item_plan_ids[1] OFFSET 0) s ON true
+        WHERE n.order_item_plan_ids = '{}' OR (s.provision_id = n.id AND s.tenant_customer_id = n.tenant_customer_id AND s.status = 'processing');
+    $$;
+END $outer$;
+COMMENT ON FUNCTION class.submit_statement() IS 'The statement by which the triggers of a kind make the jobs of rows that are ready.';
+
+CREATE OR REPLACE FUNCTION class.manual_of(p_accreditations uuid[]) RETURNS uuid[]
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN ARRAY(SELECT id FROM accreditation WHERE id = ANY (p_accreditations) AND provider = 'manual');
+END $$;
+COMMENT ON FUNCTION class.manual_of(uuid[]) IS 'Those of the accreditations where people work: their jobs are held until a person completes them.';
 
 CREATE OR REPLACE FUNCTION class.result_assignments(p_kind class.provision_kind) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
@@ -297,15 +321,17 @@ COMMENT ON FUNCTION class.generate_row_triggers(text) IS 'Generates what happens
 CREATE OR REPLACE FUNCTION class.fixed_plans() RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
 BEGIN
-    RETURN 'SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off';
+    RETURN 'SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_memoize = off SET jit = off';
 END $$;
 COMMENT ON FUNCTION class.fixed_plans() IS 'Settings of functions whose plans are made once and along keys, whatever was in the tables when they were made; they hold for all these call.';
 
 CREATE OR REPLACE FUNCTION class.check_accredited(p_pairs uuid[], p_providers text[]) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _accreditation uuid;
 BEGIN
+    -- What a foreign key would do for each row: kept from being deleted until the rows are there.
+    PERFORM FROM accreditation WHERE id = ANY (ARRAY(SELECT p_pairs[n][2] FROM generate_subscripts(p_pairs, 1) AS n)) ORDER BY id FOR KEY SHARE;
     SELECT p_pairs[n][2] INTO _accreditation FROM generate_subscripts(p_pairs, 1) AS n
     LEFT JOIN tenant_customer AS c ON c.id = p_pairs[n][1] AND c.is_active
     LEFT JOIN accreditation AS a ON a.id = p_pairs[n][2] AND a.tenant_id = c.tenant_id AND a.is_active AND a.provider = ANY (p_providers)
@@ -314,7 +340,21 @@ BEGIN
         PERFORM refuse('PV404', 'accreditation not found', 'accreditation_id ' || COALESCE(_accreditation::text, 'is missing'), 'use an active accreditation of your tenant at one of ' || p_providers::text);
     END IF;
 END $$;
-COMMENT ON FUNCTION class.check_accredited(uuid[], text[]) IS 'Refuses pairs of a customer and an accreditation unless both are active, of one tenant, and the accreditation is at one of the providers.';
+COMMENT ON FUNCTION class.check_accredited(uuid[], text[]) IS 'Keeps the accreditations from being deleted, and refuses pairs of a customer and an accreditation unless both are active, of one tenant, and the accreditation is at one of the providers.';
+
+CREATE OR REPLACE FUNCTION class.accreditation_used() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: whoever deletes an accreditation need not be allowed to read what was provisioned there.
+DECLARE
+    _table regclass := (SELECT tableoid FROM class.provision WHERE accreditation_id = OLD.id LIMIT 1);
+BEGIN
+    IF _table IS NOT NULL THEN
+        PERFORM refuse('PV409', 'the accreditation is in use', format('%s, by rows of %s', OLD.name, _table), 'history stays: set is_active to false instead');
+    END IF;
+    RETURN OLD;
+END $$;
+COMMENT ON FUNCTION class.accreditation_used() IS 'Refuses to delete an accreditation that rows of any kind name. With class.check_accredited() it is their foreign key, which would be looked up for each row: a fortieth of an order''s time.';
+SELECT class.replace_trigger('accreditation_used_tg', 'accreditation', 'BEFORE DELETE ON {table} FOR EACH ROW', 'class.accreditation_used()');
 
 CREATE OR REPLACE FUNCTION class.generate_after_insert(p_table text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $outer$
@@ -322,26 +362,30 @@ BEGIN
     PERFORM class.generate(p_table, '_after_insert', '() RETURNS trigger', 'checks and logs the rows of a statement and makes their jobs.', $$
         DECLARE
             _row record;
+            _manual uuid[] := class.manual_of(ARRAY(SELECT DISTINCT accreditation_id FROM new_rows));
             _ids uuid[];
+            _is_odd boolean;
+            _made int := 0;
         BEGIN
             SELECT n.id INTO _row FROM new_rows n WHERE n.status_id NOT IN ({is:pending}, {is:processing}) LIMIT 1;
             IF FOUND THEN
                 PERFORM refuse('PV422', '{table} begins as pending or processing', _row.id::text, 'leave status_id to the engine');
             END IF;
             PERFORM class.check_accredited(ARRAY(SELECT DISTINCT ARRAY[n.tenant_customer_id, n.accreditation_id] FROM new_rows n), {providers});
-            -- A scalar sub-select is one index look-up per row whatever the planner believes about table sizes.
-            SELECT n.order_item_plan_ids AS ids INTO _row FROM new_rows n
-            WHERE n.order_item_plan_ids <> '{}' AND cardinality(n.order_item_plan_ids) <> (
-                SELECT count(*) FROM order_item_plan p WHERE p.id = ANY (n.order_item_plan_ids)
-                AND p.provision_id = n.id AND p.tenant_customer_id = n.tenant_customer_id AND p.status = 'processing') LIMIT 1;
-            IF FOUND THEN
-                PERFORM refuse('PV422', 'no such open plan step of this customer', 'order_item_plan_ids is ' || _row.ids::text, 'leave order_item_plan_ids empty; orders fill it');
-            END IF;
             INSERT INTO audit_trail_log (table_name, row_id, tenant_customer_id, org_id, operation, to_state)
             SELECT '{table}', id, tenant_customer_id, org_id, 'insert', {name:status_id} FROM new_rows;
-            SELECT array_agg(id) INTO _ids FROM new_rows WHERE status_id = {is:processing};
+            SELECT array_agg(id) FILTER (WHERE status_id = {is:processing}), bool_or(order_item_plan_ids <> '{}' AND (status_id = {is:pending} OR cardinality(order_item_plan_ids) > 1))
+            INTO _ids, _is_odd FROM new_rows;
             IF _ids IS NOT NULL THEN
-                PERFORM {table}_submit(_ids);
+                {submit}
+                GET DIAGNOSTICS _made = ROW_COUNT;
+            END IF;
+            -- A row without a job names a step that is none of its own, or several, or has no job yet.
+            IF _is_odd OR _made < cardinality(_ids) THEN
+                PERFORM refuse('PV422', 'no such open plan step of this customer', 'order_item_plan_ids is ' || n.order_item_plan_ids::text, 'leave order_item_plan_ids empty; orders fill it')
+                FROM new_rows n WHERE n.order_item_plan_ids <> '{}' AND cardinality(n.order_item_plan_ids) <> (
+                    SELECT count(*) FROM order_item_plan p WHERE p.id = ANY (n.order_item_plan_ids)
+                    AND p.provision_id = n.id AND p.tenant_customer_id = n.tenant_customer_id AND p.status = 'processing');
             END IF;
             RETURN NULL;
         END $$, class.fixed_plans());
@@ -354,7 +398,8 @@ LANGUAGE plpgsql SET search_path = public, pg_temp AS $outer$
 BEGIN
     PERFORM class.generate(p_table, '_after_update', '() RETURNS trigger', 'logs transitions and takes final rows home.', $$
         DECLARE
-            _opened uuid[];
+            _ids uuid[];
+            {gate}_manual uuid[];
             _completed uuid[];
             _ended uuid[];
         BEGIN
@@ -364,10 +409,11 @@ BEGIN
             SELECT array_agg(id) FILTER (WHERE status_id = {is:processing} AND previous_status_id = {is:pending}),
                 array_agg(id) FILTER (WHERE status_id = {is:completed}),
                 array_agg(id) FILTER (WHERE status_id IN ({is:failed}, {is:cancelled}))
-            INTO _opened, _completed, _ended FROM new_rows;
-            {gate}IF _opened IS NOT NULL THEN
-            {gate}    PERFORM class.check_accredited(ARRAY(SELECT DISTINCT ARRAY[n.tenant_customer_id, n.accreditation_id] FROM new_rows n WHERE n.id = ANY (_opened)), {providers});
-            {gate}    PERFORM {table}_submit(_opened);
+            INTO _ids, _completed, _ended FROM new_rows;
+            {gate}IF _ids IS NOT NULL THEN
+            {gate}    PERFORM class.check_accredited(ARRAY(SELECT DISTINCT ARRAY[n.tenant_customer_id, n.accreditation_id] FROM new_rows n WHERE n.id = ANY (_ids)), {providers});
+            {gate}    _manual := class.manual_of(ARRAY(SELECT DISTINCT accreditation_id FROM new_rows n WHERE n.id = ANY (_ids)));
+            {gate}    {submit}
             {gate}END IF;
             IF _completed IS NULL AND _ended IS NULL THEN
                 RETURN NULL;
@@ -390,18 +436,6 @@ COMMENT ON FUNCTION class.generate_after_update(text) IS 'Generates what follows
 CREATE OR REPLACE FUNCTION class.generate_transfers(p_table text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $outer$
 BEGIN
-    PERFORM class.generate(p_table, '_submit', '(p_ids uuid[]) RETURNS void', 'makes the jobs of rows that are ready.', $$
-        BEGIN
-            INSERT INTO job (id, type, tenant_customer_id, org_id, accreditation_id, reference_table, reference_id, data, priority, max_attempts, held_at, traceparent)
-            SELECT p.job_id, {job_type}, p.tenant_customer_id, p.org_id, p.accreditation_id, '{table}', p.id, r.data, COALESCE(o.priority, 5),
-                (SELECT max_attempts FROM job_type WHERE name = {job_type}), CASE WHEN a.provider = 'manual' THEN engine_now() END, o.traceparent
-            FROM {table} p
-            JOIN {table}_job(p_ids) r ON r.provision_id = p.id
-            JOIN accreditation a ON a.id = p.accreditation_id
-            LEFT JOIN order_item_plan s ON s.id = p.order_item_plan_ids[1]
-            LEFT JOIN "order" o ON o.id = s.order_id
-            WHERE p.id = ANY (p_ids);
-        END $$);
     PERFORM class.generate(p_table, '_settle', '(p_jobs uuid[]) RETURNS void', 'brings the outcome of jobs to their rows.', $$
         BEGIN
             UPDATE {table} p SET status_id = CASE j.status WHEN 'completed' THEN {is:completed} WHEN 'failed' THEN {is:failed} ELSE {is:cancelled} END,

@@ -180,7 +180,7 @@ COMMENT ON FUNCTION event_place(text) IS 'The place a reader has reached, by the
 -- Reading ------------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION event_scan(p_customer uuid, p_org uuid, p_at event_place, p_after_id bigint, p_last_id bigint, p_limit int) RETURNS SETOF audit_trail_log
-LANGUAGE plpgsql STABLE SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_memoize = off SET jit = off AS $$
 DECLARE
     -- An era that is over has no open transactions.
     _below constant xid8 := CASE WHEN p_last_id IS NULL THEN event_horizon() ELSE '9223372036854775807' END;

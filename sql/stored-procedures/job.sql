@@ -105,11 +105,11 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION job_lease_end(uuid[]) IS 'Ends leases; returns the jobs that had one.';
 
-CREATE OR REPLACE FUNCTION job_claim_lane(p_worker uuid, p_types text[], p_lane job_lane, p_limit int, p_claim_no bigint) RETURNS bigint[]
+CREATE OR REPLACE FUNCTION job_claim_lane(p_worker uuid, p_types text[], p_lane job_lane, p_limit int, p_claim_no bigint) RETURNS uuid[]
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _rows tid[];
-    _claims bigint[];
+    _jobs uuid[];
     _mark_date timestamptz;
     _mark_id uuid;
 BEGIN
@@ -121,15 +121,15 @@ BEGIN
     WITH gone AS (DELETE FROM job_queue WHERE ctid = ANY (_rows) RETURNING *),
         leased AS (
             INSERT INTO job_lease (job_id, worker_id, claim_no, lane)
-            SELECT g.job_id, p_worker, p_claim_no + row_number() OVER (ORDER BY g.start_date, g.job_id), g.lane FROM gone AS g RETURNING claim_no)
-    SELECT l.claims, g.start_date, g.job_id INTO _claims, _mark_date, _mark_id
-    FROM (SELECT array_agg(claim_no ORDER BY claim_no) AS claims FROM leased) AS l
+            SELECT g.job_id, p_worker, p_claim_no + row_number() OVER (ORDER BY g.start_date, g.job_id), g.lane FROM gone AS g RETURNING job_id)
+    SELECT l.jobs, g.start_date, g.job_id INTO _jobs, _mark_date, _mark_id
+    FROM (SELECT array_agg(job_id) AS jobs FROM leased) AS l
     LEFT JOIN (SELECT start_date, job_id FROM gone ORDER BY start_date DESC, job_id DESC LIMIT 1) AS g ON true;
     UPDATE job_lane SET claimed_date = clock_timestamp(), mark_date = COALESCE(_mark_date, mark_date), mark_id = COALESCE(_mark_id, mark_id)
     WHERE lane = p_lane.lane AND priority = p_lane.priority;
-    RETURN _claims;
+    RETURN _jobs;
 END $$;
-COMMENT ON FUNCTION job_claim_lane(uuid, text[], job_lane, int, bigint) IS 'Moves due jobs of one locked lane from the queue to leases, oldest first; returns their claim numbers, which follow p_claim_no.';
+COMMENT ON FUNCTION job_claim_lane(uuid, text[], job_lane, int, bigint) IS 'Moves due jobs of one locked lane from the queue to leases, oldest first; returns them; their claim numbers follow p_claim_no.';
 
 CREATE OR REPLACE FUNCTION job_lane_room(p_lane uuid) RETURNS int
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
@@ -146,12 +146,12 @@ COMMENT ON FUNCTION job_lane_room(uuid) IS 'How many more jobs of a lane may run
 CREATE OR REPLACE FUNCTION job_claim(p_worker uuid, p_types text[], p_limit int)
 RETURNS TABLE (job_id uuid, claim_no bigint, type text, accreditation_id uuid, reference_table text, reference_id uuid,
     data jsonb, state jsonb, attempts int, max_attempts int, parent_id uuid, traceparent text)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_memoize = off SET jit = off AS $$
 -- SECURITY DEFINER: queue and leases are written only through here.
 #variable_conflict use_column
 DECLARE
     _lane job_lane;
-    _claims bigint[] := '{}';
+    _jobs uuid[] := '{}';
     _room int;
     -- A time and not a sequence: a number must not come again after a crash that forgot the claim.
     _claim_no constant bigint := extract(EPOCH FROM clock_timestamp()) * 1000000;
@@ -170,18 +170,18 @@ BEGIN
             AND job_lane_room(l.lane) > 0
         ORDER BY l.priority, l.claimed_date LIMIT p_limit FOR UPDATE OF l SKIP LOCKED
     LOOP
-        EXIT WHEN cardinality(_claims) >= p_limit;
+        EXIT WHEN cardinality(_jobs) >= p_limit;
         -- Several priorities of one accreditation are several lanes; only this lock makes their count of leases one.
         PERFORM FROM job_lane AS l WHERE l.lane = _lane.lane AND l.priority = 0 FOR UPDATE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND;
-        _room := least(job_lane_room(_lane.lane), p_limit - cardinality(_claims));
+        _room := least(job_lane_room(_lane.lane), p_limit - cardinality(_jobs));
         CONTINUE WHEN _room <= 0;
-        _claims := _claims || COALESCE(job_claim_lane(p_worker, p_types, _lane, _room, _claim_no + cardinality(_claims)), '{}');
+        _jobs := _jobs || COALESCE(job_claim_lane(p_worker, p_types, _lane, _room, _claim_no + cardinality(_jobs)), '{}');
     END LOOP;
     RETURN QUERY
     SELECT j.id, l.claim_no, j.type, j.accreditation_id, j.reference_table, j.reference_id, j.data, j.state, j.attempts, j.max_attempts, j.parent_id, j.traceparent
     FROM job_lease AS l JOIN job AS j ON j.id = l.job_id
-    WHERE l.worker_id = p_worker AND l.claim_no = ANY (_claims) ORDER BY l.claim_no;
+    WHERE l.job_id = ANY (_jobs) AND l.worker_id = p_worker ORDER BY l.claim_no;
 END $$;
 COMMENT ON FUNCTION job_claim(uuid, text[], int) IS 'Takes up to p_limit due jobs of the given types from lanes that have room, most urgent lanes first and the longest unserved among those; claim_no is the fencing token of the result.';
 
@@ -208,7 +208,7 @@ COMMENT ON FUNCTION job_children(uuid) IS 'The child jobs of a job and what came
 -- Results ------------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION job_record(p_worker uuid, p_results jsonb) RETURNS SETOF uuid
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_memoize = off SET jit = off AS $$
 -- SECURITY DEFINER: jobs and leases are written only through here.
 DECLARE
     _refused uuid[];
@@ -350,7 +350,7 @@ SELECT class.replace_trigger('job_settled_tg', 'job', 'AFTER UPDATE ON {table} R
 -- The sweeper --------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION engine_sweep(p_worker uuid) RETURNS jsonb
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off SET lock_timeout = '100ms' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_memoize = off SET jit = off SET lock_timeout = '100ms' AS $$
 -- SECURITY DEFINER: it keeps house in tables no worker may write.
 -- Lock time-out: whatever somebody else has locked is left to a later sweep; it must not keep the sweeper from the rest.
 DECLARE
@@ -620,7 +620,7 @@ COMMENT ON FUNCTION effect_fence(uuid, bigint) IS 'Refuses (PVF01) unless the cl
 
 CREATE OR REPLACE FUNCTION effect_begin(p_job uuid, p_claim_no bigint, p_step text, p_parameters jsonb)
 RETURNS TABLE (token uuid, status text, result jsonb, attempt int)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_memoize = off SET jit = off AS $$
 -- SECURITY DEFINER: effects are written only through these functions.
 #variable_conflict use_column
 BEGIN
@@ -635,7 +635,7 @@ END $$;
 COMMENT ON FUNCTION effect_begin(uuid, bigint, text, jsonb) IS 'Commits the intent of a call to the outside and returns its token, or its result if it was made already; attempt above 1: an earlier call may have arrived.';
 
 CREATE OR REPLACE FUNCTION effect_finish(p_job uuid, p_claim_no bigint, p_step text, p_external_name text, p_result jsonb) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_memoize = off SET jit = off AS $$
 -- SECURITY DEFINER: effects are written only through these functions.
 BEGIN
     PERFORM effect_fence(p_job, p_claim_no);

@@ -78,8 +78,7 @@ BEGIN
     -- What is empty in the change is told as such, so that the registry forgets it.
     RETURN QUERY
     SELECT p.id, jsonb_strip_nulls(jsonb_build_object('handle', n.handle, 'phone', COALESCE(n.phone, p.phone), 'fax', COALESCE(n.fax, p.fax), 'email', n.email,
-        'postal', jsonb_build_object('name', n.name, 'organization', COALESCE(n.organization, p.organization), 'street', n.street, 'city', n.city, 'state', n.state,
-            'postal_code', n.postal_code, 'country_code', n.country_code)))
+        'name', n.name, 'organization', COALESCE(n.organization, p.organization), 'street', n.street, 'city', n.city, 'state', n.state, 'postal_code', n.postal_code, 'country_code', n.country_code))
     FROM provision_contact_update AS p JOIN contact AS c ON c.id = p.contact_id CROSS JOIN LATERAL contact_changed(c, p) AS n WHERE p.id = ANY (p_ids);
 END $$;
 COMMENT ON FUNCTION provision_contact_update_job(uuid[]) IS 'What changing a contact needs to know: all its details as they are to be.';

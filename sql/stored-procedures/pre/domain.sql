@@ -19,27 +19,34 @@ END $$;
 COMMENT ON FUNCTION contact_digest(jsonb) IS 'The reference of a contact that was given none: the same details have the same.';
 
 CREATE OR REPLACE FUNCTION contact_create_plan(p_items plan_item[]) RETURNS SETOF plan_step
-LANGUAGE plpgsql SET search_path = public, pg_temp SET enable_nestloop = off SET jit = off AS $$
--- No nested loops, as in order_store.
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _steps plan_step[];
+    _claims object_operation[];
+    _customers uuid[];
+    _orgs uuid[];
+    _accreditations uuid[];
+    _references text[];
     _taken text;
 BEGIN
     PERFORM contact_fields('contact.create', ARRAY(SELECT data FROM unnest(p_items)), '{name,street,city,country_code,email}');
-    _steps := ARRAY(
-        WITH a AS MATERIALIZED (
-            SELECT x.tenant_customer_id, x.name, accreditation_for(x.tenant_customer_id, x.name, '{epp,manual}') AS id
-            FROM (SELECT DISTINCT tenant_customer_id, data ->> 'accreditation' AS name FROM unnest(p_items)) AS x)
-        SELECT ROW(new_id(i.id, 'step'), i.id, 'contact ' || r.reference, 'provision_contact', new_id(i.id, 'contact'), i.data - 'accreditation' || jsonb_build_object('accreditation_id', a.id, 'reference', r.reference), '{}')::plan_step
-        FROM a JOIN unnest(p_items) AS i ON i.tenant_customer_id = a.tenant_customer_id AND i.data ->> 'accreditation' IS NOT DISTINCT FROM a.name
-        CROSS JOIN LATERAL (SELECT COALESCE(i.data ->> 'reference', contact_digest(i.data)) AS reference) AS r);
-    PERFORM object_claim(ARRAY(
-        SELECT ROW('contact', concat(i.tenant_customer_id, ':', i.org_id, ':', s.data ->> 'accreditation_id', ':', s.data ->> 'reference'), s.provision_id, s.id, i.tenant_customer_id, engine_now())::object_operation
-        FROM unnest(_steps) AS s JOIN unnest(p_items) AS i ON i.id = s.item_id));
+    WITH a AS MATERIALIZED (
+        SELECT x.tenant_customer_id, x.name, accreditation_for(x.tenant_customer_id, x.name, '{epp,manual}') AS id
+        FROM (SELECT DISTINCT tenant_customer_id, data ->> 'accreditation' AS name FROM unnest(p_items)) AS x),
+        c AS MATERIALIZED (
+            SELECT i.id AS item_id, i.tenant_customer_id, i.org_id, (SELECT a.id FROM a WHERE a.tenant_customer_id = i.tenant_customer_id AND a.name IS NOT DISTINCT FROM i.data ->> 'accreditation') AS accreditation_id, COALESCE(i.data ->> 'reference', contact_digest(i.data)) AS reference, i.data,
+                new_id(i.id, 'step') AS id, new_id(i.id, 'contact') AS provision_id
+            FROM unnest(p_items) AS i)
+    SELECT array_agg(ROW(c.id, c.item_id, 'contact ' || c.reference, 'provision_contact', c.provision_id,
+            c.data || CASE WHEN c.data ? 'reference' THEN jsonb_build_object('accreditation_id', c.accreditation_id) ELSE jsonb_build_object('accreditation_id', c.accreditation_id, 'reference', c.reference) END, '{}')::plan_step),
+        array_agg(ROW('contact', concat(c.tenant_customer_id, ':', c.org_id, ':', c.accreditation_id, ':', c.reference), c.provision_id, c.id, c.tenant_customer_id, engine_now())::object_operation),
+        array_agg(c.tenant_customer_id), array_agg(c.org_id), array_agg(c.accreditation_id), array_agg(c.reference)
+    INTO _steps, _claims, _customers, _orgs, _accreditations, _references FROM c;
+    PERFORM object_claim(_claims);
     -- After the claim: whoever had it before may just have completed.
-    SELECT s.data ->> 'reference' INTO _taken FROM unnest(_steps) AS s JOIN unnest(p_items) AS i ON i.id = s.item_id
-    WHERE (SELECT true FROM contact AS c WHERE c.reference = s.data ->> 'reference' AND c.accreditation_id = (s.data ->> 'accreditation_id')::uuid
-        AND c.tenant_customer_id = i.tenant_customer_id AND c.org_id IS NOT DISTINCT FROM i.org_id AND c.deleted_date IS NULL) LIMIT 1;
+    SELECT n.reference INTO _taken FROM unnest(_customers, _orgs, _accreditations, _references) AS n (customer, org, accreditation, reference)
+    WHERE (SELECT true FROM contact AS c WHERE c.reference = n.reference AND c.accreditation_id = n.accreditation
+        AND c.tenant_customer_id = n.customer AND c.org_id IS NOT DISTINCT FROM n.org AND c.deleted_date IS NULL) LIMIT 1;
     IF FOUND THEN
         PERFORM refuse('PV409', 'the contact exists', 'reference ' || _taken, 'use it by its reference, or take another one');
     END IF;
@@ -270,9 +277,7 @@ CREATE OR REPLACE FUNCTION provision_contact_job(p_ids uuid[]) RETURNS SETOF job
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
     RETURN QUERY
-    SELECT p.id, jsonb_strip_nulls(jsonb_build_object('handle', p.handle, 'phone', p.phone, 'fax', p.fax, 'email', p.email,
-        'postal', jsonb_build_object('name', p.name, 'organization', p.organization, 'street', p.street, 'city', p.city, 'state', p.state,
-            'postal_code', p.postal_code, 'country_code', p.country_code)))
+    SELECT p.id, (SELECT to_jsonb(x) FROM (SELECT p.handle, p.name, p.organization, p.street, p.city, p.state, p.postal_code, p.country_code, p.phone, p.fax, p.email) AS x)
     FROM provision_contact AS p WHERE p.id = ANY (p_ids);
 END $$;
 COMMENT ON FUNCTION provision_contact_job(uuid[]) IS 'What creating a contact needs to know.';

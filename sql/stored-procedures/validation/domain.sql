@@ -56,8 +56,10 @@ DECLARE
     _is_given constant boolean := NEW.handle IS NOT NULL;
 BEGIN
     NEW.handle := COALESCE(NEW.handle, upper(right(replace(NEW.id::text, '-', ''), 16)));
+    IF _is_given AND NEW.handle !~ '^[!-~]{3,16}$' THEN
+        PERFORM refuse('PV422', 'the handle is malformed', NEW.handle, '3 to 16 visible characters (RFC 5730 clIDType), or leave it empty');
+    END IF;
     CASE
-        WHEN NEW.handle !~ '^[!-~]{3,16}$' THEN PERFORM refuse('PV422', 'the handle is malformed', NEW.handle, '3 to 16 visible characters (RFC 5730 clIDType), or leave it empty');
         WHEN length(NEW.name) NOT BETWEEN 1 AND 255 THEN PERFORM refuse('PV422', 'the name is malformed', left(NEW.name, 300), '1 to 255 characters');
         WHEN length(NEW.city) NOT BETWEEN 1 AND 255 THEN PERFORM refuse('PV422', 'the city is malformed', left(NEW.city, 300), '1 to 255 characters');
         WHEN greatest(length(NEW.organization), length(NEW.state), length(NEW.postal_code), length(NEW.email), length(array_to_string(NEW.street, ''))) > 255
@@ -65,8 +67,9 @@ BEGIN
         WHEN cardinality(NEW.street) NOT BETWEEN 1 AND 3 OR array_ndims(NEW.street) > 1 OR array_position(NEW.street, NULL) IS NOT NULL THEN PERFORM refuse('PV422', 'the street is malformed', NEW.street::text, 'one to three lines');
         WHEN NEW.country_code !~ '^[A-Z]{2}$' THEN PERFORM refuse('PV422', 'the country code is malformed', NEW.country_code, 'two capital letters (ISO 3166-1): DE');
         WHEN NEW.email !~ '^[^@[:space:]]+@[^@[:space:]]+\.[^@[:space:]]+$' THEN PERFORM refuse('PV422', 'the e-mail address is malformed', NEW.email, 'name@example.test');
-        WHEN NEW.phone !~ '^\+[0-9]{1,3}\.[0-9]{1,14}$' THEN PERFORM refuse('PV422', 'the phone number is malformed', NEW.phone, 'as EPP writes it: +49.301234567');
-        WHEN NEW.fax !~ '^\+[0-9]{1,3}\.[0-9]{1,14}$' THEN PERFORM refuse('PV422', 'the fax number is malformed', NEW.fax, 'as EPP writes it: +49.301234567');
+        -- Expressions that count are dear.
+        WHEN NEW.phone !~ '^\+[0-9]+\.[0-9]+$' OR position('.' IN NEW.phone) > 5 OR length(NEW.phone) - position('.' IN NEW.phone) > 14 THEN PERFORM refuse('PV422', 'the phone number is malformed', NEW.phone, 'as EPP writes it: +49.301234567');
+        WHEN NEW.fax !~ '^\+[0-9]+\.[0-9]+$' OR position('.' IN NEW.fax) > 5 OR length(NEW.fax) - position('.' IN NEW.fax) > 14 THEN PERFORM refuse('PV422', 'the fax number is malformed', NEW.fax, 'as EPP writes it: +49.301234567');
         ELSE NULL;
     END CASE;
     -- The id of an order's row is the engine's and random, and so is a handle made of it. Others may have an id of their own.

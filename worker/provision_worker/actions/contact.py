@@ -77,7 +77,7 @@ def why_missing(site: Site, handle: str) -> str | None:
 
 def _details(task: Task) -> epp.contact.ContactDetails:
     data = task.job.data
-    international, local = _scripts(data["postal"])
+    international, local = _scripts(data)
     return epp.contact.ContactDetails(
         handle=data["handle"],
         email=data["email"],
@@ -91,7 +91,7 @@ def _details(task: Task) -> epp.contact.ContactDetails:
 
 
 def _change(data: dict[str, Any]) -> epp.contact.ContactUpdate:
-    international, local = _scripts(data["postal"])
+    international, local = _scripts(data)
     return epp.contact.ContactUpdate(
         handle=data["handle"],
         email=data["email"],
@@ -118,25 +118,17 @@ def _seen(postal: epp.contact.PostalInfo) -> epp.contact.PostalInfo:
     return replace(postal, organisation=postal.organisation or None)
 
 
-def _scripts(postal: dict[str, Any]) -> tuple[epp.contact.PostalInfo | None, epp.contact.PostalInfo | None]:
+def _scripts(data: dict[str, Any]) -> tuple[epp.contact.PostalInfo | None, epp.contact.PostalInfo | None]:
     """The international form, which is US-ASCII (RFC 5733 section 2.2), or else the local one."""
-    is_ascii = all(text.isascii() for text in _texts(postal))
-    info = _postal(postal)
-    return (info, None) if is_ascii else (None, info)
-
-
-def _postal(postal: dict[str, Any]) -> epp.contact.PostalInfo:
-    return epp.contact.PostalInfo(
-        name=postal["name"],
-        organisation=postal.get("organization"),
-        streets=tuple(postal.get("street") or ()),
-        city=postal["city"],
-        state=postal.get("state"),
-        postal_code=postal.get("postal_code"),
-        country=postal["country_code"],
+    info = epp.contact.PostalInfo(
+        name=data["name"],
+        organisation=data.get("organization"),
+        streets=tuple(data.get("street") or ()),
+        city=data["city"],
+        state=data.get("state"),
+        postal_code=data.get("postal_code"),
+        country=data["country_code"],
     )
-
-
-def _texts(postal: dict[str, Any]) -> list[str]:
-    values = [value for value in postal.values() if value]
-    return [text for value in values for text in (value if isinstance(value, list) else [value])]
+    texts = (info.name, info.organisation, *info.streets, info.city, info.state, info.postal_code)
+    is_ascii = all(text.isascii() for text in texts if text)
+    return (info, None) if is_ascii else (None, info)
