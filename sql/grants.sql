@@ -33,7 +33,7 @@ DO $$
 DECLARE
     _view text;
 BEGIN
-    FOREACH _view IN ARRAY '{v_order,v_order_item,v_order_item_plan,v_provision,v_audit,v_contact,v_host,v_domain,v_certificate,v_event,v_webhook,v_webhook_dead_letter,v_org,v_space,v_quota,v_cluster,v_capacity_request,v_cluster_version}'::text[] LOOP
+    FOREACH _view IN ARRAY '{v_order,v_order_item,v_order_item_plan,v_provision,v_audit,v_contact,v_host,v_domain,v_certificate,v_event,v_webhook,v_webhook_dead_letter,v_org,v_space,v_quota,v_cluster,v_capacity_request,v_cluster_version,v_wpaas,v_wpaas_version,v_wpaas_backup,v_wpaas_profile}'::text[] LOOP
         EXECUTE format('GRANT SELECT ON %I TO provision_integration, provision_api', _view);
         -- Policies keep rows of the tables apart that have them. Names that are joined to those rows are kept apart by this:
         -- a condition of the reader's that says what it saw (by failing) is not run before the join.
@@ -167,6 +167,16 @@ GRANT INSERT (id, accreditation_id, tenant_customer_id, org_id, cluster_id, is_r
 GRANT SELECT (id, tenant_customer_id, org_id) ON provision_cluster, provision_cluster_scale, provision_cluster_shutdown TO provision_integration;
 GRANT EXECUTE ON FUNCTION cluster_tick(int), cluster_look(uuid), cluster_observed(uuid, int, int, text) TO provision_worker;
 GRANT SELECT ON cluster, provision_cluster, provision_cluster_scale, provision_cluster_shutdown TO provision_worker;
+
+-- Web sites.
+GRANT INSERT (accreditation_id, tenant_customer_id, org_id, space_id, name, num_instances, min_instances, max_instances, features, profile, code_url, code_ref, domains, routes) ON provision_wpaas TO provision_integration;
+GRANT INSERT (accreditation_id, tenant_customer_id, org_id, instance_id, changes, known_generation) ON provision_wpaas_update TO provision_integration;
+GRANT INSERT (accreditation_id, tenant_customer_id, org_id, instance_id, snapshot) ON provision_wpaas_restore TO provision_integration;
+GRANT INSERT (accreditation_id, tenant_customer_id, org_id, instance_id) ON provision_wpaas_backup, provision_wpaas_delete TO provision_integration;
+GRANT SELECT (id, tenant_customer_id, org_id) ON provision_wpaas, provision_wpaas_update, provision_wpaas_converge, provision_wpaas_backup, provision_wpaas_restore, provision_wpaas_delete TO provision_integration;
+GRANT EXECUTE ON FUNCTION job_fence(uuid, bigint), wpaas_site(uuid), wpaas_observed(uuid, bigint, uuid, jsonb), wpaas_resolved(uuid, bigint, uuid, int, text, text), wpaas_version_kept(uuid, bigint, uuid, int, text),
+    wpaas_secret_kept(uuid, bigint, uuid), wpaas_switch(uuid, bigint, uuid), wpaas_expiring(uuid), wpaas_expired(uuid, bigint, uuid) TO provision_worker;
+GRANT EXECUTE ON FUNCTION wpaas_converge(uuid) TO provision_operator;
 
 -- Operators.
 GRANT EXECUTE ON FUNCTION signing_key_rotate(uuid), signing_key_revoke(uuid), signing_key_share(uuid), signing_key_list(), session_list(), credential_reset(text) TO provision_operator;

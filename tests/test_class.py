@@ -19,6 +19,7 @@ from provision.database import sql_directory
 from . import sql_fixtures
 from .allocation_fixtures import Market
 from .cluster_fixtures import Fleet
+from .hosting_fixtures import acceptable
 from .sql_fixtures import Row, Shop, acting_as, contact_item, domain_item, host_item, outcome, person, refused
 
 shop = sql_fixtures.shop
@@ -32,7 +33,8 @@ KINDS: tuple[str, ...] = (
     "provision_domain",
     *("provision_domain_delete", "provision_domain_renew", "provision_domain_restore", "provision_domain_update"),
     *("provision_host", "provision_host_delete", "provision_host_update"),
-    "provision_ssl",
+    *("provision_ssl", "provision_wpaas"),
+    *(f"provision_wpaas_{what}" for what in ("backup", "converge", "delete", "restore", "update")),
 )
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -278,6 +280,7 @@ AT_AWS: tuple[str, ...] = (
 )
 AT_AWS += ("provision_compute_cluster", "provision_compute_cluster_update", "provision_compute_cluster_delete")
 AT_AWS += ("provision_deployment", "provision_deployment_stop")
+AT_AWS += tuple(kind for kind in KINDS if kind.startswith("provision_wpaas"))
 
 
 def own(shop: Shop, kind: str) -> Row:
@@ -289,6 +292,8 @@ def own(shop: Shop, kind: str) -> Row:
         return of_a_deployment(shop, kind)
     if about == "allocation":
         return of_an_allocation(shop, kind)
+    if about == "wpaas":
+        return acceptable(shop, change)
     columns = OWN.get(kind, {})
     if not change:
         return columns
@@ -650,6 +655,7 @@ TENANT_VIEWS |= {"v_org", "v_space", "v_quota", "v_cluster", "v_capacity_request
 TENANT_VIEWS |= {"v_compute_cluster", "v_deployment", "v_deployment_history"}
 TENANT_VIEWS |= {"v_project", "v_offering", "v_offering_category", "v_invoice", "v_invoice_item"}
 TENANT_VIEWS |= {"v_allocation", "v_allocation_order", "v_allocation_usage", "v_allocation_user_usage"}
+TENANT_VIEWS |= {"v_wpaas", "v_wpaas_version", "v_wpaas_backup", "v_wpaas_profile"}
 API_VIEWS = {"v_customer", "v_user", "v_membership", "v_invite_code", "v_api_key", "v_joinable_org", "v_role"}
 
 

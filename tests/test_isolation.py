@@ -21,6 +21,7 @@ from psycopg.types.json import Jsonb
 
 from . import sql_fixtures
 from .cluster_fixtures import add_version
+from .hosting_fixtures import keep_backup, new_site, set_up
 from .sql_fixtures import (
     Shop,
     acting_as,
@@ -128,6 +129,8 @@ def furnish(shop: Shop, account: UUID, name: str) -> Org:
         made.things["capacity_request"] = shop.value("SELECT id FROM capacity_request_create(%s, 3, 60)", org)
     deploy(shop, made)
     made.things["domain"] = shop.value("SELECT id FROM domain WHERE name = %s", f"{name}.test")
+    made.things |= {"cloud": shop.cloud, "site": new_site(shop, f"site-{name}", org)}
+    keep_backup(shop, made.things["site"])
     made.things["membership"] = membership_of(shop, user, org)
     made.things |= allocate(shop, account, name, user)
     return made
@@ -215,6 +218,7 @@ def ids_in(shop: Shop, column: LiteralString, id: UUID) -> set[str]:
 
 @pytest.fixture
 def world(shop: Shop) -> World:
+    set_up(shop)
     other = shop.customer("Neighbour Ltd")
     shop.accreditation("desk", "manual")
     orgs = [
@@ -363,7 +367,7 @@ def inserted(world: World, table: str) -> str:
                         sql.SQL(", ").join(map(sql.Identifier, row)),
                         sql.SQL(", ").join(sql.Placeholder() * len(row)),
                     ),
-                    list(row.values()),
+                    [Jsonb(one) if isinstance(one, dict) else one for one in row.values()],
                 )
         except BARRED:
             continue
@@ -382,12 +386,23 @@ def reference(table: str, org: Org) -> dict[str, Any]:
     """What a row refers to."""
     if table in ("provision_domain_contact", "provision_domain_host"):
         return {"provision_domain_id": org.things["gate"]}
+    if "wpaas" in table:
+        return of_a_site(table.removeprefix("provision_wpaas"), org)
     if "compute_cluster" in table or "deployment" in table:
         return of_a_deployment(table, org)
     if table.startswith("provision_domain_") or table.endswith(("_update", "_delete")):
         about = table.split("_")[1]
         return {f"{about}_id": org.things[about]}
     return {}
+
+
+def of_a_site(change: str, org: Org) -> dict[str, Any]:
+    """What a row about a web site says: a new one, or a change of the one the org has."""
+    cloud, site = org.things["cloud"], org.things["site"]
+    if not change:
+        return {"accreditation_id": cloud, "space_id": org.space, "name": "other"}
+    more: dict[str, dict[str, Any]] = {"_restore": {"snapshot": f"kept-{site}"}, "_update": {"changes": {}}}
+    return {"accreditation_id": cloud, "instance_id": site} | more.get(change, {})
 
 
 def of_a_deployment(table: str, org: Org) -> dict[str, Any]:

@@ -18,7 +18,7 @@ BEGIN
     SELECT jsonb_object_agg(n.key, CASE WHEN n.key = ANY (TG_ARGV) THEN '["***", "***"]' ELSE jsonb_build_array(_old -> n.key, n.value) END)
     INTO _changed
     FROM jsonb_each(_new) AS n
-    WHERE n.value IS DISTINCT FROM _old -> n.key AND n.key NOT IN ('updated_date', 'updated_by', 'previous_status_id', 'previous_status', 'previous_state', 'version', 'generation', 'decided_generation', 'schedule_job_id',
+    WHERE n.value IS DISTINCT FROM _old -> n.key AND n.key NOT IN ('updated_date', 'updated_by', 'previous_status_id', 'previous_status', 'previous_state', 'version', 'next_attempt_date', 'claim_no', 'generation', 'decided_generation', 'schedule_job_id',
         'allocated_cpu', 'allocated_ram', 'allocated_gpu');
     IF _changed IS NOT NULL THEN
         INSERT INTO audit_trail_log (table_name, row_id, tenant_customer_id, org_id, operation, changed, reason)

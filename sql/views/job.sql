@@ -63,6 +63,8 @@ UNION ALL
 SELECT 'open gate', p.id, 'registration of ' || p.name || ' has waited for its contacts and hosts for over an hour', format('SELECT provision_cancel(%L)', p.id), p.created_date
 FROM provision_domain AS p WHERE p.status_id = tc_id_from_name('provision_status', 'pending') AND p.created_date < engine_now() - interval '1 hour'
 UNION ALL
+SELECT 'web site', i.id, format('%s: %s', i.hostname, i.alarm), format('SELECT wpaas_converge(%L)', i.id), i.alarm_date FROM wpaas_instance AS i WHERE i.alarm IS NOT NULL AND i.deleted_date IS NULL
+UNION ALL
 SELECT 'failing webhook', w.id, format('%s did not take an event %s times: %s', w.url, d.failures, d.last_error), format('SELECT webhook_change(%L, ''{"is_active": false}'') if nobody mends it', w.id), d.failing_since
 FROM webhook AS w JOIN webhook_delivery AS d ON d.webhook_id = w.id WHERE w.is_active AND d.failures >= 3
 UNION ALL
