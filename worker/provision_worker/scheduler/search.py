@@ -64,6 +64,8 @@ class Search:
         self._weight, self._exact = core.weight, np.flatnonzero(core.exact)
         self._start = np.append(core.capacity, 0.0)
         self._step = np.vstack([-core.weight, core.profit])
+        twins = (self._step[:, 1:] == self._step[:, :-1]).all(axis=0)
+        self._is_twin = [False, *twins.tolist()]
         self._pool = Pool(core.profit, core.weight, dual)
         self._stack: list[Chunk] = []
         self._number = 0
@@ -110,8 +112,11 @@ class Search:
                 state, bits, bound = self._promising(state, bits, level)
 
     def _branch(self, state: Floats, bits: Integers, level: int) -> tuple[Floats, Integers]:
-        """All states without the variable, then those with it that fit."""
+        """All states without the variable, then those with it that fit. Of twins, the second is only for who has the first."""
         fits = (state[:-1] >= self._weight[:, level, None]).all(axis=0)
+        if self._is_twin[level]:
+            word, bit = divmod(level - 1, WORD)
+            fits &= (bits[word] >> bit) & 1 > 0
         word, bit = divmod(level, WORD)
         taken = bits[:, fits]
         taken[word] |= 1 << bit

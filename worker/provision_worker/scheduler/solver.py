@@ -21,6 +21,8 @@ EXACT = 2**40
 PRECISION = 1e-13
 """The error of a bound, relative."""
 
+KAPPA = 0.05
+SHARE = 3
 NEAR = 30
 """So many of each side are tried against each other."""
 
@@ -98,7 +100,7 @@ class Stages:
                 self.bound += tuple(np.maximum(self._levels[index:], 0).sum(axis=1).tolist())
                 return
             stage = Stage(self._joined, self._rows, self.chosen)
-            self._limit -= stage.solve(self._limit if index == last else self._limit // 3)
+            self._limit -= stage.solve(self._limit if index == last else self._limit // SHARE)
             self._note(index, stage)
             if self.proven and (level >= 0).all():
                 self._rows.add(level, self.bound[index], exact=False)
@@ -189,7 +191,7 @@ class Stage:
         reduced = relaxation.reduced
         certain = np.abs(reduced) > relaxation.bound - self.best - 1 + tolerance
         core = np.flatnonzero(~certain)
-        core = core[np.argsort(-np.abs(reduced[core]), kind="stable")]
+        core = core[np.argsort(-np.abs(reduced[core]) - KAPPA * self._weight[:,core].T @ relaxation.dual, kind="stable")]
         fixed = certain & (reduced > 0)
         left = self._capacity - self._weight[:, fixed].sum(axis=1)
         # What an exact row must have is worth what its dual says: no price for it is left, and no set needs less of it.
