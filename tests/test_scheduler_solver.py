@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from provision_worker.scheduler import original, solver
-from provision_worker.scheduler.packing import Packing, prepared
+from provision_worker.scheduler.packing import Packing, first_fit
 from provision_worker.scheduler.simplex import relax
 
 Array = NDArray[np.int64]
@@ -53,7 +53,16 @@ def is_sound(packing: Packing, problem: Problem) -> bool:
     return packing.value <= packing.bound and (not packing.proven or packing.value == packing.bound)
 
 
-def test_of_1500_small_problems_none_is_wrong() -> None:
+def in_turn(problem: Problem) -> tuple[int, ...]:
+    """The value of first fit."""
+    profit, weight, capacity = problem
+    chosen = first_fit(range(profit.shape[1]), weight.T.tolist(), capacity.tolist())
+    return tuple(profit[:, chosen].sum(axis=1).tolist())
+
+
+@pytest.mark.parametrize("few", [0, solver.FEW], ids=["searched", "enumerated"])
+def test_of_1500_small_problems_none_is_wrong(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(solver, "FEW", few)
     random = np.random.default_rng(6)
     for _ in range(1500):
         problem = small(random)
@@ -64,7 +73,8 @@ def test_of_1500_small_problems_none_is_wrong() -> None:
 
 
 @pytest.mark.slow
-def test_of_10000_small_problems_none_is_wrong() -> None:
+def test_of_10000_small_problems_none_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(solver, "FEW", 0)
     random = np.random.default_rng(7)
     for _ in range(10_000):
         problem = small(random)
@@ -87,7 +97,7 @@ def test_a_bound_holds_wherever_the_search_stops(seed: int, limit: int) -> None:
 @settings(deadline=None, max_examples=60)
 def test_the_order_of_columns_does_not_matter(seed: int) -> None:
     random = np.random.default_rng(seed)
-    profit, weight, capacity = small(random)
+    profit, weight, capacity = small(random) if seed % 2 else large(random, 30, 3, 0.5)
     columns = np.vstack([profit, weight])
     order = random.permutation(profit.shape[1])
     one = solver.pack(profit, weight, capacity).chosen
@@ -108,8 +118,7 @@ def test_no_solver_is_worse_than_first_fit_on_a_short_leash(solve: object, limit
         packing = solve(*problem, work_limit=limit)  # type: ignore[operator]
         assert is_sound(packing, problem)
         if solve is solver.pack:
-            first = problem[0][:, solver.first_fit(prepared(*problem)).tolist()].sum(axis=1)
-            assert packing.value >= tuple(first.tolist())
+            assert packing.value >= in_turn(problem)
 
 
 def test_first_fit_is_beaten_even_without_any_search() -> None:
@@ -117,8 +126,7 @@ def test_first_fit_is_beaten_even_without_any_search() -> None:
     random = np.random.default_rng(9)
     for _ in range(300):
         problem = large(random, 40, 5, random.choice([0.25, 0.5]))
-        first = problem[0][:, solver.first_fit(prepared(*problem)).tolist()].sum(axis=1)
-        assert solver.pack(*problem, work_limit=0).value >= tuple(first.tolist())
+        assert solver.pack(*problem, work_limit=0).value >= in_turn(problem)
 
 
 def test_the_same_problem_has_the_same_answer_when_it_is_not_proven() -> None:
@@ -129,7 +137,8 @@ def test_the_same_problem_has_the_same_answer_when_it_is_not_proven() -> None:
     assert packings[0].value < packings[0].bound
 
 
-def test_levels_too_large_for_one_number_are_exact_too() -> None:
+def test_levels_too_large_for_one_number_are_exact_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(solver, "FEW", 0)
     random = np.random.default_rng(11)
     for _ in range(30):
         profit = random.integers(1, 4, (5, 10)) * 10 ** random.integers(0, 9, (5, 1))

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .state import FAILURES, Amounts, Id, State, Waiting, Why
+from .timeline import fit
 
 
 @dataclass
@@ -28,6 +29,9 @@ def sort_out(state: State) -> Sorted:
             result.reject[one.id] = problem
         else:
             left.append(one)
+    if not any(one.depends_on for one in left):
+        result.order = left
+        return result
     result.cancel = hopeless(state, left, result)
     live = {one.id for one in left} | {one.id for one in state.running}
     for one in left:
@@ -41,18 +45,23 @@ def sort_out(state: State) -> Sorted:
     return result
 
 
-def right(one: Waiting) -> tuple[int, float, str, str]:
+def right(one: Waiting) -> tuple[int, float, tuple[str, Id]]:
     """The higher the class the better, then the earlier; ids decide between equals."""
-    key = f"{one.id:020d}" if isinstance(one.id, int) else str(one.id)
-    return (-one.priority, one.arrival, type(one.id).__name__, key)
+    return (-one.priority, one.arrival, name_key(one.id))
+
+
+def name_key(name: Id) -> tuple[str, Id]:
+    """Orders ids, also of several types."""
+    return (type(name).__name__, name)
 
 
 def never(state: State, demand: Amounts) -> Why | None:
     """Why a demand can never be met by the cluster, naming the axis."""
-    for axis, wanted, total in zip(state.axes, demand, state.capacity, strict=True):
-        if wanted > total:
-            return Why("too_big", f"needs {wanted} {axis}, the cluster has {total}")
-    return None
+    if fit(demand, state.capacity):
+        return None
+    axes = zip(state.axes, demand, state.capacity, strict=True)
+    axis, wanted, total = next(entry for entry in axes if entry[1] > entry[2])
+    return Why("too_big", f"needs {wanted} {axis}, the cluster has {total}")
 
 
 def hopeless(state: State, left: Iterable[Waiting], gone: Sorted) -> dict[Id, Why]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .packing import Integers
-from .state import Objective, Policy, Waiting
+from .state import Amounts, Objective, Policy, Waiting
 
 UTILIZATION = 10_000
 """A deployment that takes the whole cluster."""
@@ -22,7 +22,7 @@ def objective(policy: Policy, queue: Sequence[Waiting]) -> Objective:
     return "expansion" if queue and all(one.ttl for one in queue) else "count"
 
 
-def profits(name: Objective, candidates: Sequence[Waiting], capacity: Integers, now: float) -> Integers:
+def profits(name: Objective, candidates: Sequence[Waiting], capacity: Amounts, now: float) -> Integers:
     """Levels for candidates in order of their right.
 
     Per class how many (count) or their expansion (wait + ttl) / ttl; then utilization; then the oldest.

@@ -85,3 +85,14 @@ def integers(values: Any, name: str) -> Integers:
     if given.dtype.kind not in "iu":
         raise ValueError(f"{name} is not of integers but of {given.dtype}")
     return given.astype(np.int64, casting="same_kind" if given.dtype.kind == "i" else "unsafe")
+
+
+def first_fit(order: Sequence[int], columns: Sequence[Sequence[int]], capacity: Sequence[int]) -> list[int]:
+    """What starts if each in turn starts that still fits."""
+    left = list(capacity)
+    chosen = []
+    for index in order:
+        if all(amount <= free for amount, free in zip(columns[index], left, strict=True)):
+            left = [free - amount for amount, free in zip(columns[index], left, strict=True)]
+            chosen.append(index)
+    return chosen

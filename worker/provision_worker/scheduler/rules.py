@@ -7,15 +7,16 @@ if everything takes as long as it may, and the rest of the queue may start as fa
 best set.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
 import numpy as np
 
 from . import original, solver
-from .eligible import sort_out
+from .eligible import name_key, sort_out
 from .objective import objective, profits
-from .packing import Integers, Packing
+from .packing import Packing
+from .reasons import Reasons, Situation
 from .state import Decision, Id, Policy, Running, State, Waiting, Why
 from .timeline import Timeline
 
@@ -33,23 +34,23 @@ def decide(state: State, policy: Policy = Policy()) -> Decision:  # noqa: B008 -
     plan = Plan(state, policy, queue.order)
     plan.serve()
     return Decision(
-        start=tuple(one.id for one in plan.started),
+        start=tuple(plan.started),
         evict=tuple(victim for victims in plan.displaces.values() for victim in victims),
         displaces=plan.displaces,
         stop=overdue(state),
         expire=tuple(queue.expire),
         cancel=queue.cancel,
         reject=queue.reject,
-        reservations={one.id: at for one, at in plan.heads},
-        waiting=queue.waiting | plan.reasons(),
+        reservations=plan.heads,
+        waiting=plan.reasons(queue.waiting),
         proven=plan.proven,
     )
 
 
 def overdue(state: State) -> tuple[Id, ...]:
     """Who has run for longer than its TTL, the longest first."""
-    late = [(one.ends, str(one.id), one.id) for one in state.running if one.ends <= state.now]
-    return tuple(name for *_, name in sorted(late))
+    late = [one for one in state.running if one.ends <= state.now]
+    return tuple(one.id for one in sorted(late, key=lambda one: (one.ends, name_key(one.id))))
 
 
 def check(state: State, policy: Policy) -> None:
@@ -70,16 +71,14 @@ class Plan:
     """A decision in the making."""
 
     def __init__(self, state: State, policy: Policy, order: Sequence[Waiting]) -> None:
-        self._state, self._policy, self._now = state, policy, state.now
-        self._left = list(order)
+        self._state, self._policy = state, policy
+        self._left = {one.id: one for one in order}
         self._objective = objective(policy, order)
-        self._capacity = np.array(state.capacity, np.int64)
-        self._line = Timeline(self._capacity, state.now)
-        self._running = sorted(state.running, key=lambda one: (one.started, one.arrival, str(one.id)))
-        self._shares = {one.id: self._line.take(vector(one), one.started, one.ttl) for one in self._running}
+        self._running = sorted(state.running, key=lambda one: (one.started, one.arrival, name_key(one.id)))
+        self._line = Timeline(state.capacity, self._running, state.now)
         self._starving: Id | None = None
-        self.started: list[Waiting] = []
-        self.heads: list[tuple[Waiting, float]] = []
+        self.started: list[Id] = []
+        self.heads: dict[Id, float] = {}
         self.displaces: dict[Id, tuple[Id, ...]] = {}
         self.proven = True
 
@@ -88,30 +87,30 @@ class Plan:
         for one in self._first():
             self._serve(one)
         while not self.heads and self._left:
-            self._serve_class([one for one in self._left if one.priority == self._left[0].priority])
+            best = next(iter(self._left.values())).priority
+            self._serve_class([one for one in self._left.values() if one.priority == best])
         if not self._is_closed():
             self._backfill()
 
     def _first(self) -> list[Waiting]:
         """The head as it was promised, then the oldest if it has waited too long."""
-        first = [one for one in self._left[:1] if one.promised is not None]
-        oldest = min(self._left, key=lambda one: one.arrival, default=None)
+        first = [one for one in list(self._left.values())[:1] if one.promised is not None]
         limit = self._policy.max_wait
-        if oldest and limit is not None and self._now - oldest.arrival > limit:
-            self._starving = oldest.id
-            first += [oldest] if oldest not in first else []
+        if limit is not None and self._left:
+            oldest = min(self._left.values(), key=lambda one: one.arrival)
+            if self._state.now - oldest.arrival > limit:
+                self._starving = oldest.id
+                first += [oldest] if oldest not in first else []
         return first
 
     def _serve(self, one: Waiting) -> None:
         """Start one, making room if need be and allowed; else it is a head, with a reservation."""
-        if self._fits(one) or self._displace(one):
+        if self._line.fits(one) or self._displace(one):
             self._start(one)
-            return
-        has_time = self._policy.backfill != "any" or one.id == self._starving
-        at = self._line.earliest(vector(one), one.ttl) if has_time else inf
-        self.heads.append((one, at))
-        if at < inf:
-            self._line.take(vector(one), at, one.ttl)
+        elif self._policy.backfill == "any" and one.id != self._starving:
+            self.heads[one.id] = inf
+        else:
+            self.heads[one.id] = self._line.reserve(one)
 
     def _serve_class(self, members: list[Waiting]) -> None:
         """Start the best set of a class; the first of the others is the head."""
@@ -120,111 +119,83 @@ class Plan:
                 self._serve(one)
         if self.heads:
             return
-        open_ones = [one for one in members if one in self._left]
+        open_ones = [one for one in members if one.id in self._left]
         fence = next((index for index, one in enumerate(open_ones) if self._is_fence(one)), None)
-        lower = [] if fence is not None else [one for one in self._left if one.priority < members[0].priority]
-        for one in self._best([one for one in open_ones[:fence] + lower if self._fits(one)], []):
-            if one in open_ones:
+        lower = [] if fence is not None else [one for one in self._left.values() if one.priority < members[0].priority]
+        for one in self._best(open_ones[:fence] + lower, times=1):
+            if one.priority == members[0].priority:
                 self._start(one)
         for one in open_ones:
-            if one in self._left and not self.heads:
+            if one.id in self._left and not self.heads:
                 self._serve(one)
 
     def _is_fence(self, one: Waiting) -> bool:
         """Whether one cannot start now whatever is chosen, and may not be overtaken as if it were not there."""
-        if self._fits(one) or self._policy.backfill == "any":
+        if self._policy.backfill == "any" or self._line.fits(one):
             return False
-        return self._policy.backfill == "none" or self._line.earliest(vector(one), one.ttl) < inf
+        return self._policy.backfill == "none" or self._line.ever_fits(one)
 
     def _is_closed(self) -> bool:
         """Whether nobody may overtake."""
-        if self._policy.backfill == "none":
-            return True
-        return any(one.id == self._starving and at == inf for one, at in self.heads)
+        return self._policy.backfill == "none" or any(
+            name == self._starving and at == inf for name, at in self.heads.items()
+        )
 
     def _backfill(self) -> None:
         """Start the best set of those that fit and delay no head."""
-        waiting = [one for one, _ in self.heads]
-        times = sorted({at for _, at in self.heads if at < inf})
-        for one in self._best([one for one in self._left if one not in waiting and self._fits(one)], times):
+        for one in self._best([one for one in self._left.values() if one.id not in self.heads]):
             self._start(one)
 
-    def _best(self, candidates: list[Waiting], times: Sequence[float]) -> list[Waiting]:
-        """The best set that fits now and, as far as it is still there, at the times given."""
-        if not candidates:
+    def _best(self, candidates: Sequence[Waiting], times: int | None = None) -> list[Waiting]:
+        """The best set that fits now and, as far as it is still there, at the times that are reserved."""
+        fitting = [one for one in candidates if self._line.fits(one)]
+        if not fitting:
             return []
-        demand = np.array([one.demand for one in candidates], np.int64).T
-        ends = np.array([inf if one.ttl is None else self._now + one.ttl for one in candidates])
+        demand = np.array([one.demand for one in fitting], np.int64).T
+        ends = np.array([inf if one.ttl is None else self._state.now + one.ttl for one in fitting])
+        moments = self._line.times[:times]
         packing = SOLVERS[self._policy.solver](
-            profits(self._objective, candidates, self._capacity, self._now),
-            np.vstack([demand, *(demand * (ends > at) for at in times)]),
-            np.concatenate([self._line.free(at) for at in (self._now, *times)]),
+            profits(self._objective, fitting, self._state.capacity, self._state.now),
+            np.vstack([demand * (ends > at) for at in moments]),
+            np.concatenate([self._line.free(at) for at in moments]),
             work_limit=self._policy.work_limit,
         )
         self.proven &= packing.proven
-        return [candidates[index] for index in packing.chosen]
-
-    def _fits(self, one: Waiting) -> bool:
-        return self._line.fits(vector(one), self._now, one.ttl)
+        return [fitting[index] for index in packing.chosen]
 
     def _start(self, one: Waiting) -> None:
-        self._line.take(vector(one), self._now, one.ttl)
-        self._left.remove(one)
-        self.started.append(one)
+        self._line.start(one)
+        del self._left[one.id]
+        self.started.append(one.id)
 
     def _displace(self, newcomer: Waiting) -> bool:
         """Make room by evicting the fewest of lower classes, of these the newest; nobody if it does not help."""
         if not self._policy.preemption:
             return False
-        lower = [one for one in self._running if one.priority < newcomer.priority and one.id in self._shares]
-        if not lower:
-            return False
-        demand = np.array([one.demand for one in lower], np.int64).T
-        room = self._line.free(self._now) + demand.sum(axis=1) - vector(newcomer)
+        evicted = {name for names in self.displaces.values() for name in names}
+        lower = [one for one in self._running if one.priority < newcomer.priority and one.id not in evicted]
+        demand = np.array([one.demand for one in lower], np.int64).reshape(-1, len(newcomer.demand)).T
+        room = np.array(self._line.free()) + demand.sum(axis=1) - newcomer.demand
         if (room < 0).any():
             return False
         seniority = np.arange(len(lower), 0, -1)
         kept = solver.pack(np.vstack([np.ones_like(seniority), seniority]), demand, room).chosen.tolist()
-        victims = [one for index, one in enumerate(lower) if index not in kept]
-        for one in victims:
-            self._line.give_back(self._shares.pop(one.id))
-        self.displaces[newcomer.id] = tuple(one.id for one in victims)
+        victims = [one.id for index, one in enumerate(lower) if index not in kept]
+        for name in victims:
+            self._line.evict(name)
+        self.displaces[newcomer.id] = tuple(victims)
         return True
 
-    def reasons(self) -> dict[Id, Why]:
+    def reasons(self, known: Mapping[Id, Why]) -> Reasons:
         """Why each of those that are left waits."""
-        heads = dict(self.heads)
-        free = self._line.free(self._now)
-        return {one.id: self._head(one, heads[one]) if one in heads else self._why(one, free) for one in self._left}
-
-    def _head(self, one: Waiting, at: float) -> Why:
-        needs = self._needs(one, self._line.free(self._now)) or "others were chosen"
-        if at < inf:
-            return Why("reserved", f"is next: {needs}; starts in {max(at - self._now, 0):.0f} s at the latest")
-        if self._policy.backfill == "any":
-            return Why("no_room", f"is next: {needs}; nothing is reserved, as the cluster lets any overtake")
-        return Why("no_room", f"is next: {needs}; nobody can say until when, as not all that runs has a TTL")
-
-    def _why(self, one: Waiting, free: Integers) -> Why:
-        head = self.heads[0][0].id if self.heads else None
-        if needs := self._needs(one, free):
-            return Why("no_room", needs)
-        if self._is_closed():
-            return Why("overtakes", f"fits, but {head} is before it")
-        if not self._fits(one):
-            return Why("delays", f"fits, but would delay {head}")
-        return Why("not_chosen", "fits, but others were chosen")
-
-    def _needs(self, one: Waiting, free: Integers) -> str:
-        """What of its demand is not free; empty if it fits now."""
-        short = [
-            f"{wanted} {axis} ({max(left, 0)} free)"
-            for axis, wanted, left in zip(self._state.axes, one.demand, free.tolist(), strict=True)
-            if wanted > left
-        ]
-        return f"needs {', '.join(short)}" if short else ""
-
-
-def vector(one: Waiting | Running) -> Integers:
-    """A demand to calculate with."""
-    return np.array(one.demand, np.int64)
+        left = list(self._left.values())
+        situation = Situation(
+            axes=self._state.axes,
+            now=self._state.now,
+            heads=self.heads,
+            free=self._line.free(),
+            delays=frozenset(one.id for one in left if not self._line.fits(one)),
+            is_closed=self._is_closed(),
+            is_any=self._policy.backfill == "any",
+        )
+        return Reasons(known, left, situation)

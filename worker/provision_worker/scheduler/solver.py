@@ -6,25 +6,31 @@ set by rounding and exchanging, fixing what reduced costs prove, and `search` on
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .packing import Integers, Packing, Problem, prepared
+from .packing import Integers, Packing, Problem, first_fit, prepared
 from .search import Core, Search
 from .simplex import Flags, Floats, Relaxation, relax
 
-WORK_LIMIT = 1_000_000
+WORK_LIMIT = 1_500_000
 """States that are looked at, every level of them counting as 100 more: about half a second."""
 EXACT = 2**40
 """Up to here the error of a bound is less than a half."""
 PRECISION = 1e-13
 """The error of a bound, relative."""
 
-KAPPA = 0.05
-SHARE = 3
+FEW = 12
+"""So many columns are enumerated."""
 NEAR = 30
 """So many of each side are tried against each other."""
+SIZE = 0.03
+"""This part of what the duals say a column takes is added to its reduced cost: the large are decided first, and the
+small are there to fill what is left over."""
+SHARE = 1 / 3
+"""A stage that is not the last may take this part of the work."""
 
 
 def pack(profit: ArrayLike, weight: ArrayLike, capacity: ArrayLike, *, work_limit: int | None = None) -> Packing:
@@ -41,23 +47,16 @@ def pack(profit: ArrayLike, weight: ArrayLike, capacity: ArrayLike, *, work_limi
     if not order.size:
         return problem.packing((), proven=True)
     reduced = Problem(problem.profit[:, order], problem.weight[:, order], problem.capacity)
+    if order.size <= FEW:
+        chosen = order[first_of_equals(reduced, best_of_all(reduced))]
+        return problem.packing(chosen.tolist(), proven=True)
     stages = Stages(reduced, WORK_LIMIT if work_limit is None else work_limit)
     stages.solve()
     chosen = order[first_of_equals(reduced, stages.chosen)]
     if not stages.proven:
-        chosen = max(chosen, first_fit(problem), key=lambda indices: problem.value(indices.tolist()))
-    return problem.packing(chosen.tolist(), proven=stages.proven, bound=stages.bound)
-
-
-def first_fit(problem: Problem) -> Integers:
-    """What is chosen if each in turn is that still fits, in the order given."""
-    left = problem.capacity.copy()
-    chosen = []
-    for index, amounts in enumerate(problem.weight.T):
-        if (amounts <= left).all():
-            left -= amounts
-            chosen.append(index)
-    return np.array(chosen, np.int64)
+        in_turn = first_fit(range(problem.size), problem.weight.T.tolist(), problem.capacity.tolist())
+        return problem.packing(max(chosen.tolist(), in_turn, key=problem.value), proven=False, bound=stages.bound)
+    return problem.packing(chosen.tolist(), proven=True)
 
 
 def canonical(problem: Problem) -> Integers:
@@ -80,6 +79,22 @@ def first_of_equals(problem: Problem, chosen: Flags) -> Flags:
     return np.asarray(rank < np.bincount(kind, chosen)[kind])
 
 
+@lru_cache
+def subsets(size: int) -> Floats:
+    """All subsets, one per column."""
+    return ((np.arange(2**size) >> np.arange(size)[:, None]) & 1).astype(np.float64)
+
+
+def best_of_all(problem: Problem) -> Flags:
+    """The best of all subsets that fit, the first of equals."""
+    every = subsets(problem.size)
+    left = np.flatnonzero((problem.weight.astype(np.float64) @ every <= problem.capacity[:, None]).all(axis=0))
+    for level in problem.profit.astype(np.float64):
+        value = level @ every[:, left]
+        left = left[value == value.max()]
+    return every[:, left[0]] > 0
+
+
 class Stages:
     """The levels of one problem, joined into one number of which more and more is solved."""
 
@@ -100,7 +115,7 @@ class Stages:
                 self.bound += tuple(np.maximum(self._levels[index:], 0).sum(axis=1).tolist())
                 return
             stage = Stage(self._joined, self._rows, self.chosen)
-            self._limit -= stage.solve(self._limit if index == last else self._limit // SHARE)
+            self._limit -= stage.solve(self._limit if index == last else self._limit * SHARE)
             self._note(index, stage)
             if self.proven and (level >= 0).all():
                 self._rows.add(level, self.bound[index], exact=False)
@@ -169,7 +184,7 @@ class Stage:
         """Whether nothing is better than `chosen`."""
         return self.bound <= self.best
 
-    def solve(self, limit: int) -> int:
+    def solve(self, limit: float) -> int:
         """The work it took."""
         if not self._capacity.size:
             self.chosen = self._profit > 0
@@ -186,12 +201,13 @@ class Stage:
             self._take(self._polished(self.chosen, relaxation.reduced))
         return 0 if self.is_proven else self._search(relaxation, tolerance, limit)
 
-    def _search(self, relaxation: Relaxation, tolerance: float, limit: int) -> int:
+    def _search(self, relaxation: Relaxation, tolerance: float, limit: float) -> int:
         """Fix what is certain if something better is to be found, and search the rest."""
         reduced = relaxation.reduced
         certain = np.abs(reduced) > relaxation.bound - self.best - 1 + tolerance
         core = np.flatnonzero(~certain)
-        core = core[np.argsort(-np.abs(reduced[core]) - KAPPA * self._weight[:,core].T @ relaxation.dual, kind="stable")]
+        takes = np.maximum(relaxation.dual, 0.0) @ self._weight
+        core = core[np.argsort(-np.abs(reduced[core]) - SIZE * takes[core], kind="stable")]
         fixed = certain & (reduced > 0)
         left = self._capacity - self._weight[:, fixed].sum(axis=1)
         # What an exact row must have is worth what its dual says: no price for it is left, and no set needs less of it.
