@@ -25,10 +25,10 @@ def sort_out(state: State) -> Sorted:
     for one in sorted(state.queue, key=right):
         if one.expires is not None and one.expires <= state.now:
             result.expire.append(one.id)
-        elif problem := never(state, one.demand):
-            result.reject[one.id] = problem
-        else:
+        elif fit(one.demand, state.capacity):
             left.append(one)
+        else:
+            result.reject[one.id] = never(state, one.demand)
     if not any(one.depends_on for one in left):
         result.order = left
         return result
@@ -55,10 +55,8 @@ def name_key(name: Id) -> tuple[str, Id]:
     return (type(name).__name__, name)
 
 
-def never(state: State, demand: Amounts) -> Why | None:
+def never(state: State, demand: Amounts) -> Why:
     """Why a demand can never be met by the cluster, naming the axis."""
-    if fit(demand, state.capacity):
-        return None
     axes = zip(state.axes, demand, state.capacity, strict=True)
     axis, wanted, total = next(entry for entry in axes if entry[1] > entry[2])
     return Why("too_big", f"needs {wanted} {axis}, the cluster has {total}")

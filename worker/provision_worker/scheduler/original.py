@@ -4,6 +4,7 @@ In plain Python, as they were. They take and return what `solver.pack` does.
 """
 
 import random
+from collections.abc import Sequence
 from itertools import combinations as subsets
 
 from numpy.typing import ArrayLike
@@ -55,7 +56,7 @@ def _bred(problem: Problem) -> Packing:
     columns, capacity = problem.weight.T.tolist(), problem.capacity.tolist()
     levels = problem.profit.tolist()
 
-    def fitness(order: list[int]) -> list[int]:
+    def fitness(order: Sequence[int]) -> list[int]:
         chosen = first_fit(order, columns, capacity)
         return [sum(level[index] for index in chosen) for level in levels]
 
@@ -63,13 +64,14 @@ def _bred(problem: Problem) -> Packing:
     for _ in range(GENERATIONS):
         population.sort(key=fitness, reverse=True)
         parents = population[: POPULATION // 2]
-        children = [_crossed(*generator.sample(parents, 2), generator) for _ in range(POPULATION - len(parents))]
+        children = [_crossed(generator.sample(parents, 2), generator) for _ in range(POPULATION - len(parents))]
         population = parents + children
     return problem.packing(first_fit(max(population, key=fitness), columns, capacity), proven=False)
 
 
-def _crossed(one: list[int], other: list[int], generator: random.Random) -> list[int]:
+def _crossed(parents: list[list[int]], generator: random.Random) -> list[int]:
     """A piece of one parent, the rest in the order of the other; now and then two change places."""
+    one, other = parents
     begin, end = sorted(generator.sample(range(len(one) + 1), 2))
     piece = set(one[begin:end])
     rest = [index for index in other if index not in piece]

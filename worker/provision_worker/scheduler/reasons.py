@@ -1,22 +1,20 @@
 """Why a deployment waits, in words. They are made when they are read: most never are."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 
-from .state import Id, Waiting, Why
-from .timeline import fit
+from .state import Id, State, Waiting, Why
+from .timeline import Timeline, fit
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """How things stand after a decision: `heads` with their times, what is free now, and who would delay a head."""
+    """How things stand after a decision: what is free when, and the heads with their times."""
 
-    axes: tuple[str, ...]
-    now: float
+    state: State
+    line: Timeline
     heads: Mapping[Id, float]
-    free: Sequence[int]
-    delays: frozenset[Id]
     is_closed: bool
     is_any: bool
 
@@ -30,24 +28,24 @@ class Situation:
         head = next(iter(self.heads), None)
         if self.is_closed:
             return Why("overtakes", f"fits, but {head} is before it")
-        if one.id in self.delays:
+        if not self.line.fits(one):
             return Why("delays", f"fits, but would delay {head}")
         return Why("not_chosen", "fits, but others were chosen")
 
     def _head(self, needs: str, at: float) -> Why:
         if at < inf:
-            return Why("reserved", f"is next: {needs}; starts in {max(at - self.now, 0):.0f} s at the latest")
+            return Why("reserved", f"is next: {needs}; starts in {max(at - self.state.now, 0):.0f} s at the latest")
         if self.is_any:
             return Why("no_room", f"is next: {needs}; nothing is reserved, as the cluster lets any overtake")
         return Why("no_room", f"is next: {needs}; nobody can say until when, as not all that runs has a TTL")
 
     def _needs(self, one: Waiting) -> str:
         """What of its demand is not free; empty if it fits now."""
-        if fit(one.demand, self.free):
+        if fit(one.demand, self.line.free()):
             return ""
         short = [
             f"{wanted} {axis} ({max(left, 0)} free)"
-            for axis, wanted, left in zip(self.axes, one.demand, self.free, strict=True)
+            for axis, wanted, left in zip(self.state.axes, one.demand, self.line.free(), strict=True)
             if wanted > left
         ]
         return f"needs {', '.join(short)}"
@@ -56,9 +54,9 @@ class Situation:
 class Reasons(Mapping[Id, Why]):
     """A reason for each that waits."""
 
-    def __init__(self, known: Mapping[Id, Why], left: Sequence[Waiting], situation: Situation) -> None:
+    def __init__(self, known: Mapping[Id, Why], left: Mapping[Id, Waiting], situation: Situation) -> None:
         self._known = known
-        self._left = {one.id: one for one in left}
+        self._left = left
         self._situation = situation
 
     def __getitem__(self, name: Id) -> Why:

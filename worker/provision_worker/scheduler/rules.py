@@ -18,7 +18,7 @@ from .objective import objective, profits
 from .packing import Packing
 from .reasons import Reasons, Situation
 from .state import Decision, Id, Policy, Running, State, Waiting, Why
-from .timeline import Timeline
+from .timeline import Timeline, fit
 
 SOLVERS: dict[str, Callable[..., Packing]] = {
     "auto": solver.pack,
@@ -58,7 +58,7 @@ def check(state: State, policy: Policy) -> None:
     everything: list[Running | Waiting] = [*state.running, *state.queue]
     if len({one.id for one in everything}) < len(everything):
         raise ValueError("an id occurs twice")
-    for what, amounts in [("the capacity", state.capacity), *((f"{one.id}", one.demand) for one in everything)]:
+    for what, amounts in (("the capacity", state.capacity), *((one.id, one.demand) for one in everything)):
         if len(amounts) != len(state.axes):
             raise ValueError(f"{what} has {len(amounts)} amounts for the axes {', '.join(state.axes)}")
         if min(amounts) < 0:
@@ -74,8 +74,7 @@ class Plan:
         self._state, self._policy = state, policy
         self._left = {one.id: one for one in order}
         self._objective = objective(policy, order)
-        self._running = sorted(state.running, key=lambda one: (one.started, one.arrival, name_key(one.id)))
-        self._line = Timeline(state.capacity, self._running, state.now)
+        self._line = Timeline(state.capacity, state.running, state.now)
         self._starving: Id | None = None
         self.started: list[Id] = []
         self.heads: dict[Id, float] = {}
@@ -89,7 +88,7 @@ class Plan:
         while not self.heads and self._left:
             best = next(iter(self._left.values())).priority
             self._serve_class([one for one in self._left.values() if one.priority == best])
-        if not self._is_closed():
+        if not self.is_closed():
             self._backfill()
 
     def _first(self) -> list[Waiting]:
@@ -120,7 +119,7 @@ class Plan:
         if self.heads:
             return
         open_ones = [one for one in members if one.id in self._left]
-        fence = next((index for index, one in enumerate(open_ones) if self._is_fence(one)), None)
+        fence = self._fence(open_ones)
         lower = [] if fence is not None else [one for one in self._left.values() if one.priority < members[0].priority]
         for one in self._best(open_ones[:fence] + lower, times=1):
             if one.priority == members[0].priority:
@@ -129,17 +128,21 @@ class Plan:
             if one.id in self._left and not self.heads:
                 self._serve(one)
 
-    def _is_fence(self, one: Waiting) -> bool:
-        """Whether one cannot start now whatever is chosen, and may not be overtaken as if it were not there."""
-        if self._policy.backfill == "any" or self._line.fits(one):
-            return False
-        return self._policy.backfill == "none" or self._line.ever_fits(one)
+    def _fence(self, members: Sequence[Waiting]) -> int | None:
+        """The first that cannot start now whatever is chosen, and may not be overtaken as if it were not there."""
+        if self._policy.backfill == "any":
+            return None
+        forever = self._line.forever()
+        for index, one in enumerate(members):
+            if not self._line.fits(one) and (self._policy.backfill == "none" or fit(one.demand, forever)):
+                return index
+        return None
 
-    def _is_closed(self) -> bool:
+    def is_closed(self) -> bool:
         """Whether nobody may overtake."""
-        return self._policy.backfill == "none" or any(
-            name == self._starving and at == inf for name, at in self.heads.items()
-        )
+        if self._policy.backfill == "none":
+            return True
+        return self._starving in self.heads and self.heads[self._starving] == inf
 
     def _backfill(self) -> None:
         """Start the best set of those that fit and delay no head."""
@@ -148,18 +151,19 @@ class Plan:
 
     def _best(self, candidates: Sequence[Waiting], times: int | None = None) -> list[Waiting]:
         """The best set that fits now and, as far as it is still there, at the times that are reserved."""
-        fitting = [one for one in candidates if self._line.fits(one)]
-        if not fitting:
-            return []
+        free = self._line.free()
+        fitting = [one for one in candidates if fit(one.demand, free) and self._line.fits(one)]
+        if len(fitting) < 2:
+            return fitting
         demand = np.array([one.demand for one in fitting], np.int64).T
         ends = np.array([inf if one.ttl is None else self._state.now + one.ttl for one in fitting])
         moments = self._line.times[:times]
-        packing = SOLVERS[self._policy.solver](
-            profits(self._objective, fitting, self._state.capacity, self._state.now),
-            np.vstack([demand * (ends > at) for at in moments]),
-            np.concatenate([self._line.free(at) for at in moments]),
-            work_limit=self._policy.work_limit,
-        )
+        weight = np.concatenate([demand * (ends > at) for at in moments])
+        room = np.concatenate([self._line.free(at) for at in moments])
+        if (weight.sum(axis=1) <= room).all():
+            return fitting
+        worth = profits(self._objective, fitting, self._state.capacity, self._state.now)
+        packing = SOLVERS[self._policy.solver](worth, weight, room, work_limit=self._policy.work_limit)
         self.proven &= packing.proven
         return [fitting[index] for index in packing.chosen]
 
@@ -173,12 +177,14 @@ class Plan:
         if not self._policy.preemption:
             return False
         evicted = {name for names in self.displaces.values() for name in names}
-        lower = [one for one in self._running if one.priority < newcomer.priority and one.id not in evicted]
-        demand = np.array([one.demand for one in lower], np.int64).reshape(-1, len(newcomer.demand)).T
-        room = np.array(self._line.free()) + demand.sum(axis=1) - newcomer.demand
-        if (room < 0).any():
+        lower = [one for one in self._state.running if one.priority < newcomer.priority and one.id not in evicted]
+        lower.sort(key=lambda one: (one.started, one.arrival, name_key(one.id)))
+        room = [left - amount for left, amount in zip(self._line.free(), newcomer.demand, strict=True)]
+        room = [left + sum(amounts) for left, *amounts in zip(room, *(one.demand for one in lower), strict=True)]
+        if min(room) < 0:
             return False
         seniority = np.arange(len(lower), 0, -1)
+        demand = np.array([one.demand for one in lower], np.int64).reshape(-1, len(room)).T
         kept = solver.pack(np.vstack([np.ones_like(seniority), seniority]), demand, room).chosen.tolist()
         victims = [one.id for index, one in enumerate(lower) if index not in kept]
         for name in victims:
@@ -188,14 +194,5 @@ class Plan:
 
     def reasons(self, known: Mapping[Id, Why]) -> Reasons:
         """Why each of those that are left waits."""
-        left = list(self._left.values())
-        situation = Situation(
-            axes=self._state.axes,
-            now=self._state.now,
-            heads=self.heads,
-            free=self._line.free(),
-            delays=frozenset(one.id for one in left if not self._line.fits(one)),
-            is_closed=self._is_closed(),
-            is_any=self._policy.backfill == "any",
-        )
-        return Reasons(known, left, situation)
+        is_any = self._policy.backfill == "any"
+        return Reasons(known, self._left, Situation(self._state, self._line, self.heads, self.is_closed(), is_any))

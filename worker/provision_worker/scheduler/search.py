@@ -112,7 +112,7 @@ class Search:
                 state, bits, bound = self._promising(state, bits, level)
 
     def _branch(self, state: Floats, bits: Integers, level: int) -> tuple[Floats, Integers]:
-        """All states without the variable, then those with it that fit; of twins, the first is taken before the second."""
+        """All states without the variable, then those with it that fit; twins are taken in order."""
         fits = (state[:-1] >= self._weight[:, level, None]).all(axis=0)
         if self._is_twin[level]:
             word, bit = divmod(level - 1, WORD)

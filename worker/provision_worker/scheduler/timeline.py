@@ -1,11 +1,21 @@
-"""What of a cluster is taken until when, and when something fits at the earliest."""
+"""What of a cluster is taken until when, and when something fits at the earliest.
 
-from collections.abc import Sequence
+Few shares of few axes: plain numbers are faster here than arrays.
+"""
+
+from collections.abc import Iterable, Sequence
 from math import inf, nextafter
-
-import numpy as np
+from typing import NamedTuple
 
 from .state import Amounts, Id, Running, Waiting
+
+
+class Share(NamedTuple):
+    """A part of a cluster that is taken from `begins` until `ends` at the latest, which may be `inf`."""
+
+    begins: float
+    ends: float
+    amounts: Amounts
 
 
 class Timeline:
@@ -15,15 +25,10 @@ class Timeline:
     """
 
     def __init__(self, capacity: Amounts, running: Sequence[Running], now: float) -> None:
-        self._now = now
-        self._capacity = capacity
-        self._shares: list[tuple[float, float, Amounts]] = []
-        self._held: dict[Id, tuple[float, float, Amounts]] = {}
-        self._free = {now: list(capacity)}
-        self._forever = list(capacity)
-        for one in running:
-            # One that is overdue ends any moment.
-            self._hold(one.id, (now, one.ends if one.ends > now else nextafter(now, inf), one.demand))
+        self._now, self._capacity = now, capacity
+        soon = nextafter(now, inf)  # one that is overdue ends any moment
+        self._shares = {one.id: Share(now, max(one.ends, soon), one.demand) for one in running}
+        self._free = {now: self._left(now)}
 
     @property
     def times(self) -> list[float]:
@@ -39,67 +44,70 @@ class Timeline:
         ends = self._end(one)
         return all(ends <= at or fit(one.demand, free) for at, free in self._free.items())
 
-    def ever_fits(self, one: Waiting) -> bool:
-        """Whether it can start when all has ended that has a TTL."""
-        return fit(one.demand, self._forever)
+    def forever(self) -> list[int]:
+        """What is left when all has ended that has a TTL."""
+        return rest(self._capacity, (share.amounts for share in self._shares.values() if share.ends == inf))
 
     def start(self, one: Waiting) -> None:
         """It runs from now on."""
-        self._hold(one.id, (self._now, self._end(one), one.demand))
+        self._hold(one.id, Share(self._now, self._end(one), one.demand))
 
     def evict(self, name: Id) -> None:
         """It gives its share back."""
-        self._add(self._held[name], -1)
-        self._shares.remove(self._held.pop(name))
+        share = self._shares.pop(name)
+        self._take(share, -1)
 
     def reserve(self, one: Waiting) -> float:
         """Take a share from the earliest time at which it fits; that time, `inf` if it depends on what has no end."""
         at = self._earliest(one)
         if at < inf:
-            share = (at, inf if one.ttl is None else at + one.ttl, one.demand)
-            if at not in self._free:
-                self._free[at] = [
-                    total - sum(amounts[axis] for begins, ends, amounts in self._shares if begins <= at < ends)
-                    for axis, total in enumerate(self._capacity)
-                ]
-            self._hold(one.id, share)
+            self._free.setdefault(at, self._left(at))
+            self._hold(one.id, Share(at, inf if one.ttl is None else at + one.ttl, one.demand))
         return at
 
     def _end(self, one: Waiting) -> float:
         return inf if one.ttl is None else self._now + one.ttl
 
-    def _hold(self, name: Id, share: tuple[float, float, Amounts]) -> None:
-        self._held[name] = share
-        self._shares.append(share)
-        self._add(share, 1)
+    def _left(self, at: float) -> list[int]:
+        taken = (share.amounts for share in self._shares.values() if share.begins <= at < share.ends)
+        return rest(self._capacity, taken)
 
-    def _add(self, share: tuple[float, float, Amounts], sign: int) -> None:
-        begins, ends, amounts = share
+    def _hold(self, name: Id, share: Share) -> None:
+        self._shares[name] = share
+        self._take(share, 1)
+
+    def _take(self, share: Share, sign: int) -> None:
         for at, free in self._free.items():
-            if begins <= at < ends:
-                free[:] = [left - sign * amount for left, amount in zip(free, amounts, strict=True)]
-        if ends == inf:
-            self._forever = [left - sign * amount for left, amount in zip(self._forever, amounts, strict=True)]
+            if share.begins <= at < share.ends:
+                free[:] = [left - sign * amount for left, amount in zip(free, share.amounts, strict=True)]
 
     def _earliest(self, one: Waiting) -> float:
         """The first moment from which on it fits for as long as it may take."""
-        if not self.ever_fits(one):
-            return inf
-        begins, ends, amounts = (np.array(column) for column in zip(*self._shares, strict=True))
-        later, ending = begins > self._now, ends < inf
-        times = np.concatenate([[self._now], ends[ending], begins[later]])
-        change = np.vstack([self.free(), amounts[ending], -amounts[later]])
-        order = np.argsort(times, kind="stable")
-        times, level = times[order], change[order].cumsum(axis=0)
-        is_last = np.append(times[1:] > times[:-1], True)  # of several changes at one time only the sum counts
-        times, fits = times[is_last], (level[is_last] >= one.demand).all(axis=1)
-        for index in np.flatnonzero(fits):
-            over = inf if one.ttl is None else times[index] + one.ttl
-            if fits[index : np.searchsorted(times, over)].all():
-                return float(times[index])
-        return inf
+        changes = [(share.ends, 1, share.amounts) for share in self._shares.values() if share.ends < inf]
+        changes += [(share.begins, -1, share.amounts) for share in self._shares.values() if share.begins > self._now]
+        changes.sort(key=lambda change: change[0])
+        duration = inf if one.ttl is None else one.ttl
+        free = list(self.free())
+        found = self._now if fit(one.demand, free) else inf
+        for index, (at, sign, amounts) in enumerate(changes):
+            free = [left + sign * amount for left, amount in zip(free, amounts, strict=True)]
+            if index + 1 < len(changes) and changes[index + 1][0] == at:
+                continue  # of several changes at one time only the sum counts
+            if at >= found + duration:
+                break
+            found = min(found, at) if fit(one.demand, free) else inf
+        return found
 
 
-def fit(amounts: Amounts, free: Sequence[int]) -> bool:
+def rest(capacity: Sequence[int], taken: Iterable[Amounts]) -> list[int]:
+    """What is left of a capacity."""
+    sums = [sum(column) for column in zip(*taken, strict=True)] or [0] * len(capacity)
+    return [total - amount for total, amount in zip(capacity, sums, strict=True)]
+
+
+def fit(amounts: Sequence[int], free: Sequence[int]) -> bool:
     """Whether there is enough on every axis."""
-    return all(amount <= left for amount, left in zip(amounts, free, strict=True))
+    for amount, left in zip(amounts, free, strict=True):  # noqa: SIM110 - this is called most, and all() is slower
+        if amount > left:
+            return False
+    return True

@@ -1,0 +1,1 @@
+"""The scheduler beside other solvers and other schedulers."""
