@@ -46,6 +46,8 @@ STAMP = VENV / "installed.json"
 LOG = VENV / "install.log"
 # What can be installed, from least to most; each contains the one before.
 LOCKS = ("requirements.lock", "requirements-test.lock", "requirements-all.lock")
+# Benchmarks beside programs that only the last of them has.
+COMPARED = {"scheduler"}
 # Tests that are run with --all only.
 MARKERS = "clients or solvers or slow"
 
@@ -112,7 +114,7 @@ def bench(arguments: list[str]) -> None:
     if not arguments:
         raise UserError(f"which benchmark? there is {', '.join(benchmarks()) or 'none'}")
     name = choose(arguments[0], benchmarks(), "benchmark")
-    install(1)
+    install(2 if name in COMPARED else 1)
     become("-m", f"benchmarks.{name}", *arguments[1:])
 
 
