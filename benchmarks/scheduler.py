@@ -39,7 +39,7 @@ NAMES = ("ours", "CP-SAT", "HiGHS", "EASY", "first fit", "original")
 )
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
 def main(every: int, seeds: int, deployments: int, plots: Path, data: Path, as_json: bool) -> None:
-    """Measure the scheduler beside CP-SAT, HiGHS, first fit, EASY and the original, in one thread, by processor time."""
+    """Measure the scheduler beside CP-SAT, HiGHS, first fit, EASY and the original: one thread, CPU time."""
     if missing := rivals.missing():
         raise click.ClickException(f"{', '.join(missing)} is missing: pip install 'provision[solvers]'")
     console = Console(width=None if Console().is_terminal else 140)

@@ -25,7 +25,7 @@ SECONDS = 1.0
 MOMENTS = (0.1, 0.3, SECONDS)
 """When the gap is looked at."""
 QUEUE_SECONDS = 0.5
-MAX_WAIT_SECONDS = 1200.0
+MAX_WAIT_SECONDS = 2400.0
 LOAD = 0.85
 SOLVERS: dict[str, Solver] = {
     "ours": rivals.ours,
