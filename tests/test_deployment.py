@@ -6,6 +6,7 @@ from typing import Any, LiteralString
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from . import deployment_fixtures
 from .deployment_fixtures import Site, User
@@ -152,7 +153,7 @@ def test_a_completion_that_is_reported_twice_frees_once(site: Site) -> None:
         site.until(admin, "b", "done")
         admin.deploy("c", (5, 5, 5))
     worker = engine.value("SELECT worker_register('late', 'host', 1, '0', '{}')")
-    result = psycopg.types.json.Jsonb([{"job_id": str(job), "claim_no": 1, "outcome": "completed", "result": {}}])
+    result = Jsonb([{"job_id": str(job), "claim_no": 1, "outcome": "completed", "result": {}}])
     assert engine.value("SELECT job_record(%s, %s)", worker, result) == job
     with refused(engine.owner, "PV422", "row is final"):
         engine.owner.execute("UPDATE provision_deployment SET status_id = status_id WHERE name = 'a'")
@@ -182,7 +183,7 @@ def test_a_worker_killed_while_deployments_run_loses_none(site: Site) -> None:
         engine.value(
             "SELECT job_record(%s, %s)",
             dead,
-            psycopg.types.json.Jsonb(
+            Jsonb(
                 [{"job_id": str(job["job_id"]), "claim_no": job["claim_no"], "outcome": "completed"} for job in claimed]
             ),
         )
@@ -252,13 +253,13 @@ def test_a_decision_about_what_has_changed_is_not_applied(site: Site) -> None:
     }
     commit: LiteralString = "SELECT deployment_commit(%s, %s, %s, %s, %s)"
     claim = (job["job_id"], job["claim_no"], cluster)
-    given = psycopg.types.json.Jsonb(decision)
+    given = Jsonb(decision)
     assert engine.value(commit, *claim, snapshot["generation"], given) is False
     assert admin.states() == {"a": "queued", "b": "queued"}
     current = engine.value("SELECT generation FROM compute_cluster")
     with refused(engine.owner, "PVF01", "the lease is lost"):
         engine.value(commit, job["job_id"], job["claim_no"] - 1, cluster, current, given)
-    too_many = psycopg.types.json.Jsonb(decision | {"start": [1, 99]})
+    too_many = Jsonb(decision | {"start": [1, 99]})
     with refused(engine.owner, "PV409", "the decision does not fit the cluster"):
         engine.value(commit, *claim, current, too_many)
     assert admin.states() == {"a": "queued", "b": "queued"}
@@ -570,6 +571,38 @@ def test_names_are_unique_in_an_organization(site: Site) -> None:
         admin.deploy("a")
     other = admin.post("/create_organization", name="acme")
     assert (other.status_code, other.json()["errors"][0]["field"]) == (409, "name")
+
+
+def test_clusters_and_deployments_can_be_ordered(site: Site) -> None:
+    admin, engine = site.admin, site.engine
+
+    def order(operation: str, **data: Any) -> Any:
+        items = Jsonb([{"operation": operation, "data": data}])
+        return engine.value(
+            "SELECT order_submit(tenant_customer_id, %s, NULL, jsonb_build_object('org_id', id)) FROM org", items
+        )
+
+    def ended(id: Any) -> str:
+        eventually(lambda: engine.value("SELECT finished_date FROM v_order WHERE id = %s", id))
+        return str(engine.value("SELECT status FROM v_order WHERE id = %s", id))
+
+    with site.working():
+        cluster = order("compute_cluster.create", name="c", total_cpu=4, total_ram=4, total_gpu=0)
+        assert ended(cluster) == "completed"
+        one = {"cpu": 1, "ram": 1, "docker_path": "nginx", "cluster": "c"}
+        first = order("deployment.create", name="a", ttl_seconds=10, priority="HIGH", **one)
+        second = order("deployment.create", name="b", depends_on=[1], **one)
+        site.until(admin, "a", "running")
+        assert engine.value("SELECT status FROM v_order WHERE id = %s", first) == "processing"
+        site.pass_time(11)
+        assert ended(first) == "completed"
+        site.until(admin, "b", "running")
+        assert ended(order("deployment.stop", deployment=2, reason="enough")) == "completed"
+        assert ended(second) == "failed"
+        assert admin.seen(2)["reason"] == "enough"
+        assert ended(order("compute_cluster.delete", cluster="c")) == "completed"
+    with refused(engine.owner, "PV404", "cluster: cluster not found"):
+        order("deployment.create", name="d", **one)
 
 
 # Under /v1 ------------------------------------------------------------------------------------------------------------

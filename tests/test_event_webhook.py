@@ -16,7 +16,8 @@ import psycopg
 import pytest
 import trustme
 from provision_worker.actions import default_actions, event
-from provision_worker.providers import webhook
+from provision_worker.providers import address, webhook
+from provision_worker.providers.address import is_public
 from psycopg.types.json import Jsonb
 
 from . import api_fixtures, sql_fixtures, worker_fixtures
@@ -180,7 +181,7 @@ MakeHook = Callable[..., Hook]
 @pytest.fixture
 def make_hook(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> MakeHook:
     """Makes a webhook where private addresses are allowed, and retries come soon."""
-    monkeypatch.setattr(webhook, "TOTAL_SECONDS", 0.5)
+    monkeypatch.setattr(address, "TOTAL_SECONDS", 0.5)
     changes = {"webhook_private": "true", "retry_base_seconds": "0.01", "webhook_attempts": "3"}
     for name, setting in changes.items():
         engine.owner.execute("UPDATE setting SET value = %s WHERE name = %s", (setting, name))
@@ -347,7 +348,7 @@ def test_slow_servers_take_only_some_of_a_workers_threads(
 ) -> None:
     monkeypatch.setattr(event, "SEATS", threading.BoundedSemaphore(1))
     monkeypatch.setattr(event, "BUSY_SECONDS", 0.05)
-    monkeypatch.setattr(webhook, "TOTAL_SECONDS", 20)
+    monkeypatch.setattr(address, "TOTAL_SECONDS", 20)
     with receiving() as slow:
         slow.otherwise = never
         hook = make_hook(slow.url)
@@ -423,12 +424,12 @@ INSIDE = """
 
 @pytest.mark.parametrize("address", INSIDE.split())
 def test_addresses_that_are_not_public(address: str) -> None:
-    assert not webhook.is_public(address)
+    assert not is_public(address)
 
 
 @pytest.mark.parametrize("address", ["9.9.9.9", "2620:fe::fe", "::ffff:9.9.9.9", "64:ff9b::909:909"])
 def test_addresses_that_are_public(address: str) -> None:
-    assert webhook.is_public(address)
+    assert is_public(address)
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,10 @@ CHECKS: dict[str, Callable[[Play], str]] = {
     "and nothing of it was stored": _nothing_stored,
     "what the registry refused has the registry's reason, and the name is still the other's": _refused,
     "ACM has issued the certificate, and its validation records are in the zone": _issued,
+    "in the full cluster, who fits beside the head's promise overtakes it, and who does not waits with a reason": (
+        lambda play: play.lab.check_full()
+    ),
+    "the head of the queue started when it was promised": lambda play: play.lab.check_kept(),
     "HTTP and SQL tell the same about an order": _same_order,
     "another customer is told that there is no such order": _foreign_order,
     "the one thing that needs a person is in v_attention, with the call": _attention,

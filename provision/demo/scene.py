@@ -1,9 +1,6 @@
 """What is asked of the engine in the demo, over HTTP and over SQL."""
 
-import json
 import secrets
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +10,12 @@ from psycopg.types.json import Jsonb
 
 from provision import ProvisionError
 
+from .client import Answer, Client, Document
 from .data import HOSTED, TAKEN, Cast, Database
+from .deployment import Lab
 from .stage import Stage
 
 HOSTS = ["ns1.example.net", "ns2.example.net"]
-Document = dict[str, Any]
 
 
 def contact(reference: str, name: str) -> Document:
@@ -53,40 +51,6 @@ INSERTED = contact("inserted", "Ines Ert")
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the API answered."""
-
-    status: int
-    document: Document
-
-
-@dataclass(frozen=True)
-class Client:
-    """A client of the API."""
-
-    url: str
-    key: str
-
-    def post(self, item: Document, idempotency_key: str | None = None) -> Answer:
-        """Orders one item."""
-        body = json.dumps({"items": [item]}).encode()
-        return self._call("/v1/orders", body, {"Idempotency-Key": idempotency_key or secrets.token_hex(8)})
-
-    def get(self, order: UUID) -> Answer:
-        """Reads an order."""
-        return self._call(f"/v1/orders/{order}")
-
-    def _call(self, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
-        headers = {"Authorization": f"Token {self.key}", "Content-Type": "application/json"} | (headers or {})
-        request = urllib.request.Request(self.url + path, body, headers)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:
-                return Answer(response.status, json.load(response))
-        except urllib.error.HTTPError as error:
-            return Answer(error.code, json.load(error))
-
-
-@dataclass(frozen=True)
 class Scene:
     """One request: `id` is the order's, or the row's if there is no order; None: it was refused with `refusal`."""
 
@@ -107,6 +71,7 @@ class Play:
         self._shop = shop
         self.client = Client(stage.api_url, cast.shop.api_key)
         self.agency = Client(stage.api_url, cast.agency.api_key)
+        self.lab = Lab(self.client)
         self.scenes: dict[str, Scene] = {}
 
     def perform(self) -> Iterator[Scene]:

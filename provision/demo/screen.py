@@ -15,6 +15,7 @@ from rich.text import Text
 from provision.database import sql_directory
 from provision.status import attention_blocks
 
+from .client import Document
 from .expectation import Expectation, Progress
 from .scene import Play, Scene
 
@@ -107,6 +108,14 @@ class Screen:
         table = _table("certificate", "also for", "valid until", "ARN")
         for row in play.database.rows("certificates"):
             table.add_row(row["domain_name"], ", ".join(row["alternative_names"]), str(row["until"]), row["arn"])
+        self.console.print(table)
+
+    def deployments(self, rows: list[Document]) -> None:
+        """Who runs, who waits, and why."""
+        table = _table("deployment", "class", "demand", "for", "status", "why")
+        for row in rows:
+            demand = f"{row['cpu']} vCPU, {row['ram']} GiB"
+            table.add_row(row["name"], row["priority"], demand, f"{row['ttl_seconds']} s", row["status"], row["reason"])
         self.console.print(table)
 
     def explanation(self, play: Play) -> None:

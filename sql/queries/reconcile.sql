@@ -7,6 +7,8 @@ FROM (
     SELECT 'certificate' AS table_name, id, arn AS name, missing_reason FROM certificate
     WHERE accreditation_id = %(accreditation)s AND revoked_date IS NULL
     UNION ALL
+    SELECT 'compute_cluster', id, arn, missing_reason FROM compute_cluster WHERE accreditation_id = %(accreditation)s AND state = 'active' AND arn IS NOT NULL
+    UNION ALL
     SELECT 'contact', id, handle, missing_reason FROM contact WHERE accreditation_id = %(accreditation)s AND deleted_date IS NULL
     UNION ALL
     SELECT 'domain', id, name::text, missing_reason FROM domain WHERE accreditation_id = %(accreditation)s AND deleted_date IS NULL
@@ -21,6 +23,8 @@ LIMIT %(limit)s
 -- Whether a thing found outside has its row; then no crash has left it behind.
 SELECT EXISTS (
     SELECT FROM certificate WHERE accreditation_id = %(accreditation)s AND arn = %(name)s
+    UNION ALL
+    SELECT FROM compute_cluster WHERE accreditation_id = %(accreditation)s AND deleted_date IS NULL AND (arn = %(name)s OR security_group = %(name)s)
     UNION ALL
     SELECT FROM contact WHERE accreditation_id = %(accreditation)s AND handle = %(name)s AND deleted_date IS NULL
     UNION ALL

@@ -68,6 +68,7 @@ CREATE TABLE compute_cluster (
     previous_state text,
     result_message text,
     arn text,
+    security_group text,
     user_id uuid DEFAULT caller_user(),
     generation bigint NOT NULL DEFAULT 1,
     decided_generation bigint NOT NULL DEFAULT 0,
@@ -119,6 +120,7 @@ COMMENT ON COLUMN compute_cluster.state IS 'How far it is: creating, active, fai
 COMMENT ON COLUMN compute_cluster.previous_state IS 'The state before; noted by the guard.';
 COMMENT ON COLUMN compute_cluster.result_message IS 'Why it could not be made or deleted.';
 COMMENT ON COLUMN compute_cluster.arn IS 'ARN of the ECS cluster; NULL: simulated.';
+COMMENT ON COLUMN compute_cluster.security_group IS 'The security group its tasks at Fargate are in.';
 COMMENT ON COLUMN compute_cluster.user_id IS 'The user who asked for it through the API.';
 COMMENT ON COLUMN compute_cluster.generation IS 'Raised by whatever a decision depends on; a decision is applied only to the generation it was made for.';
 COMMENT ON COLUMN compute_cluster.decided_generation IS 'The last generation that was decided about.';
@@ -370,6 +372,12 @@ INSERT INTO job_type VALUES
     ('provision_deployment_stop', 'waits until a cancelled deployment has ended', 20),
     ('deployment_schedule', 'decides which deployments of a cluster start', 20),
     ('deployment_sweep', 'has clusters decided about whose job has failed', 20);
+
+INSERT INTO order_operation VALUES
+    ('compute_cluster.create', 'compute_cluster_create_plan', false, 'makes a cluster that deployments share'),
+    ('compute_cluster.delete', 'compute_cluster_delete_plan', false, 'deletes a cluster that deployments share'),
+    ('deployment.create', 'deployment_create_plan', false, 'has a container run'),
+    ('deployment.stop', 'deployment_stop_plan', false, 'cancels a deployment');
 
 -- The sum ------------------------------------------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ BEGIN
                 SELECT jsonb_agg(jsonb_build_object('id', d.number, 'demand', jsonb_build_array(d.cpu, d.ram, d.gpu), 'priority', d.priority, 'arrival', extract(EPOCH FROM d.arrived_date),
                     'ttl', d.ttl_seconds, 'expires', extract(EPOCH FROM d.arrived_date) + d.queue_ttl_seconds,
                     'promised', CASE WHEN w.promised_date = 'infinity' THEN to_jsonb('inf'::text) ELSE to_jsonb(extract(EPOCH FROM w.promised_date)) END))
-                FROM deployment AS d LEFT JOIN deployment_wait AS w ON w.deployment_id = d.id WHERE d.compute_cluster_id = c.id AND d.finished_date IS NULL AND d.state = 'queued'), '[]'))
+                FROM deployment AS d LEFT JOIN deployment_wait AS w ON w.deployment_id = d.id WHERE d.compute_cluster_id = c.id AND d.finished_date IS NULL AND d.state = 'queued' AND d.stop_kind IS NULL), '[]'))
         FROM compute_cluster AS c WHERE c.id = p_cluster AND c.state = 'active');
 END $$;
 COMMENT ON FUNCTION deployment_snapshot(uuid) IS 'A cluster, what runs and what waits, as the scheduler takes it, with the generation; NULL: the cluster is not active.';
@@ -166,7 +166,7 @@ LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _count bigint;
 BEGIN
-    UPDATE deployment SET state = 'preempted', result_message = 'made room for a higher class' WHERE compute_cluster_id = p_cluster AND number = ANY (p_numbers) AND state IN ('starting', 'running') AND stop_kind IS NULL;
+    UPDATE deployment SET state = 'preempted', result_message = 'made room for a higher class' WHERE compute_cluster_id = p_cluster AND number = ANY (p_numbers) AND state IN ('starting', 'running');
     GET DIAGNOSTICS _count = ROW_COUNT;
     PERFORM deployment_count(_count, p_numbers, 'preempt');
     UPDATE deployment SET state = 'queued', started_date = NULL, running_date = NULL, ends_date = NULL WHERE compute_cluster_id = p_cluster AND number = ANY (p_numbers);
@@ -178,7 +178,9 @@ LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _count bigint;
 BEGIN
-    UPDATE deployment SET stop_kind = 'preempt', result_message = 'makes room for a higher class' WHERE compute_cluster_id = p_cluster AND number = ANY (p_numbers) AND state IN ('starting', 'running') AND stop_kind IS NULL;
+    -- One that is being cancelled makes room as well.
+    UPDATE deployment SET stop_kind = COALESCE(stop_kind, 'preempt'), result_message = CASE WHEN stop_kind IS NULL THEN 'makes room for a higher class' ELSE result_message END
+    WHERE compute_cluster_id = p_cluster AND number = ANY (p_numbers) AND state IN ('starting', 'running');
     GET DIAGNOSTICS _count = ROW_COUNT;
     PERFORM deployment_count(_count, p_numbers, 'preempt');
     PERFORM job_hasten(ARRAY(SELECT p.job_id FROM deployment AS d JOIN provision_deployment AS p ON p.id = d.id WHERE d.compute_cluster_id = p_cluster AND d.number = ANY (p_numbers)));
@@ -223,7 +225,8 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: asked by the worker for its own job.
 BEGIN
     RETURN (
-        SELECT greatest(least(60, extract(EPOCH FROM min(least(d.arrived_date + make_interval(secs => d.queue_ttl_seconds), nullif(w.promised_date, 'infinity'),
+        SELECT greatest(least(60, extract(EPOCH FROM min(least(d.arrived_date + make_interval(secs => d.queue_ttl_seconds),
+            CASE WHEN w.promised_date > engine_now() THEN nullif(w.promised_date, 'infinity') END,
             CASE WHEN d.arrived_date + make_interval(secs => c.max_wait_seconds) > engine_now() THEN d.arrived_date + make_interval(secs => c.max_wait_seconds) END)) - engine_now())), 0.5)
         FROM compute_cluster AS c JOIN deployment AS d ON d.compute_cluster_id = c.id AND d.finished_date IS NULL AND d.state = 'queued' LEFT JOIN deployment_wait AS w ON w.deployment_id = d.id
         WHERE c.id = p_cluster AND c.schedule_job_id = p_job AND c.state = 'active' GROUP BY c.id);
@@ -257,7 +260,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM effect_fence(p_job, p_claim_no);
     PERFORM FROM compute_cluster WHERE id = (SELECT compute_cluster_id FROM deployment WHERE id = p_id) FOR NO KEY UPDATE;
-    UPDATE deployment SET task_arn = p_task_arn, image = p_image WHERE id = p_id AND state IN ('starting', 'running') AND (task_arn, image) IS DISTINCT FROM (p_task_arn, p_image);
+    UPDATE deployment SET task_arn = p_task_arn, image = COALESCE(p_image, image) WHERE id = p_id AND state IN ('starting', 'running') AND (task_arn, image) IS DISTINCT FROM (p_task_arn, COALESCE(p_image, image));
     UPDATE deployment SET state = 'running', running_date = engine_now(), ends_date = engine_now() + make_interval(secs => ttl_seconds) WHERE p_is_running AND id = p_id AND state = 'starting';
     IF FOUND THEN
         PERFORM compute_cluster_changed((SELECT compute_cluster_id FROM deployment WHERE id = p_id));
@@ -407,33 +410,49 @@ BEGIN
     IF FOUND THEN
         PERFORM refuse('PV404', 'depends_on: deployment not found', left(_unknown, 100), 'name deployments of the same org by id');
     END IF;
-    RETURN ARRAY(SELECT d.id FROM deployment AS d WHERE d.org_id = p_org AND p_names ?| ARRAY[d.number::text, d.id::text] OR p_names @> to_jsonb(d.number) AND d.org_id = p_org);
+    RETURN ARRAY(SELECT d.id FROM deployment AS d WHERE d.org_id = p_org AND (p_names ?| ARRAY[d.number::text, d.id::text] OR p_names @> to_jsonb(d.number)));
 END $$;
 COMMENT ON FUNCTION deployment_named(uuid, jsonb) IS 'Deployments of an org by their numbers or ids.';
+
+CREATE OR REPLACE FUNCTION compute_cluster_named(p_org uuid, p_name text) RETURNS uuid
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _id constant uuid := (
+        SELECT id FROM compute_cluster WHERE org_id = p_org AND deleted_date IS NULL AND (lower(name) = lower(p_name) OR id = uuid_of(p_name)) ORDER BY id = uuid_of(p_name) DESC NULLS LAST LIMIT 1);
+BEGIN
+    IF _id IS NULL THEN
+        PERFORM refuse('PV404', 'cluster: cluster not found', left(p_name, 100), 'name one of your org');
+    END IF;
+    RETURN _id;
+END $$;
+COMMENT ON FUNCTION compute_cluster_named(uuid, text) IS 'A cluster of an org by its name or id.';
+
+CREATE OR REPLACE FUNCTION deployment_resolved(p_org uuid, p jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _priority constant smallint := (SELECT priority FROM deployment_priority WHERE COALESCE(p ->> 'priority', '0') IN (name, lower(name), priority::text));
+BEGIN
+    IF _priority IS NULL THEN
+        PERFORM refuse('PV422', 'priority: is not known', left(p ->> 'priority', 100), (SELECT 'one of ' || string_agg(name, ', ' ORDER BY priority DESC) FROM deployment_priority));
+    END IF;
+    RETURN p - 'cluster' || jsonb_build_object('compute_cluster_id', compute_cluster_named(p_org, p ->> 'cluster'), 'priority', _priority,
+        'depends_on', deployment_named(p_org, COALESCE(nullif(p -> 'depends_on', 'null'), '[]')));
+END $$;
+COMMENT ON FUNCTION deployment_resolved(uuid, jsonb) IS 'What was asked for with names turned into ids: cluster, priority, depends_on.';
 
 CREATE OR REPLACE FUNCTION deployment_create(p jsonb) RETURNS uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: the caller is asked for the right inside.
 DECLARE
     _org org;
-    _cluster uuid;
-    _priority smallint;
     _id uuid;
 BEGIN
     PERFORM check_fields('deployment', ARRAY[p], '{name,cpu,ram,gpu,priority,docker_path,cluster}', '{"name": "string", "cpu": "number", "ram": "number", "gpu": "number", "priority": "string|number", "docker_path": "string",
         "cluster": "string", "ttl_seconds": "number|null", "queue_ttl_seconds": "number|null", "depends_on": "array|null", "org": "string|null"}');
     _org := deployment_org(p ->> 'org');
-    SELECT id INTO _cluster FROM compute_cluster WHERE org_id = _org.id AND deleted_date IS NULL AND (lower(name) = lower(p ->> 'cluster') OR id = uuid_of(p ->> 'cluster')) ORDER BY id = uuid_of(p ->> 'cluster') DESC NULLS LAST LIMIT 1;
-    IF _cluster IS NULL THEN
-        PERFORM refuse('PV404', 'cluster: cluster not found', left(p ->> 'cluster', 100), 'name one of your org');
-    END IF;
-    SELECT priority INTO _priority FROM deployment_priority WHERE p ->> 'priority' IN (name, lower(name), priority::text);
-    IF _priority IS NULL THEN
-        PERFORM refuse('PV422', 'priority: is not known', left(p ->> 'priority', 100), (SELECT 'one of ' || string_agg(name, ', ' ORDER BY priority DESC) FROM deployment_priority));
-    END IF;
     INSERT INTO provision_deployment (tenant_customer_id, org_id, compute_cluster_id, name, cpu, ram, gpu, priority, docker_path, ttl_seconds, queue_ttl_seconds, depends_on)
-    SELECT _org.tenant_customer_id, _org.id, _cluster, r.name, r.cpu, r.ram, r.gpu, _priority, r.docker_path, r.ttl_seconds, r.queue_ttl_seconds, deployment_named(_org.id, COALESCE(nullif(p -> 'depends_on', 'null'), '[]'))
-    FROM jsonb_populate_record(NULL::provision_deployment, p - '{org,cluster,priority,depends_on}'::text[]) AS r RETURNING id INTO _id;
+    SELECT _org.tenant_customer_id, _org.id, r.compute_cluster_id, r.name, r.cpu, r.ram, r.gpu, r.priority, r.docker_path, r.ttl_seconds, r.queue_ttl_seconds, r.depends_on
+    FROM jsonb_populate_record(NULL::provision_deployment, deployment_resolved(_org.id, p - 'org')) AS r RETURNING id INTO _id;
     RETURN _id;
 END $$;
 COMMENT ON FUNCTION deployment_create(jsonb) IS 'Asks for a deployment: name, cpu, ram, gpu, priority, docker_path, cluster (name or id), ttl_seconds, queue_ttl_seconds, depends_on (numbers or ids), org.';

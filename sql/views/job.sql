@@ -57,6 +57,7 @@ FROM (
     SELECT 'contact' AS what, id, reference AS name, missing_reason, updated_date FROM contact WHERE deleted_date IS NULL
     UNION ALL SELECT 'host', id, name, missing_reason, updated_date FROM host WHERE deleted_date IS NULL
     UNION ALL SELECT 'domain', id, name, missing_reason, updated_date FROM domain WHERE deleted_date IS NULL
+    UNION ALL SELECT 'compute cluster', id, name, missing_reason, updated_date FROM compute_cluster WHERE deleted_date IS NULL
     UNION ALL SELECT 'certificate', id, domain_name, missing_reason, updated_date FROM certificate WHERE revoked_date IS NULL) AS m
 WHERE m.missing_reason IS NOT NULL
 UNION ALL

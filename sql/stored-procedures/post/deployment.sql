@@ -5,7 +5,7 @@ LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM FROM compute_cluster WHERE id = ANY (p_ids) ORDER BY id FOR NO KEY UPDATE;
     -- An adopted one was never told to its row, and its cluster had failed.
-    UPDATE compute_cluster AS c SET state = 'active', arn = p.result_data ->> 'arn' FROM provision_compute_cluster AS p WHERE p.id = ANY (p_ids) AND c.id = p.id AND c.state = 'creating';
+    UPDATE compute_cluster AS c SET state = 'active', arn = p.result_data ->> 'arn', security_group = p.result_data ->> 'security_group' FROM provision_compute_cluster AS p WHERE p.id = ANY (p_ids) AND c.id = p.id AND c.state = 'creating';
     PERFORM compute_cluster_changed(id) FROM compute_cluster WHERE id = ANY (p_ids) AND state = 'active' ORDER BY id;
 END $$;
 COMMENT ON FUNCTION provision_compute_cluster_success(uuid[]) IS 'Clusters that are there take deployments.';

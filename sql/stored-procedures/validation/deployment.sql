@@ -163,6 +163,15 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION deployment_check_fit(compute_cluster, int, int, int) IS 'Refuses a demand that the cluster could never meet, naming the axis.';
 
+CREATE OR REPLACE FUNCTION deployment_check_size(p_cluster compute_cluster, p_cpu int, p_ram int) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    IF p_cluster.launch_type = 'fargate' AND (p_cpu > 16 OR p_ram > 120) THEN
+        PERFORM refuse('PV422', CASE WHEN p_cpu > 16 THEN 'cpu' ELSE 'ram' END || ': more than one container has at Fargate', format('%s vCPU and %s GiB', p_cpu, p_ram), 'at most 16 vCPU and 120 GiB');
+    END IF;
+END $$;
+COMMENT ON FUNCTION deployment_check_size(compute_cluster, int, int) IS 'Refuses what Fargate has no task size for.';
+
 CREATE OR REPLACE FUNCTION deployment_check_image(p_path text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
 BEGIN
@@ -223,6 +232,7 @@ BEGIN
         PERFORM refuse('PV409', format('the cluster is %s', _cluster.state), _cluster.name, 'deploy to another one');
     END IF;
     PERFORM deployment_check_fit(_cluster, NEW.cpu, NEW.ram, NEW.gpu);
+    PERFORM deployment_check_size(_cluster, NEW.cpu, NEW.ram);
     SELECT _cluster.org_id, _cluster.accreditation_id INTO NEW.org_id, NEW.accreditation_id;
     NEW.depends_on := ARRAY(SELECT DISTINCT d FROM unnest(NEW.depends_on) AS d);
     _open := deployment_check_dependencies(NEW.id, NEW.org_id, NEW.depends_on);

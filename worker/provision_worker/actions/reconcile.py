@@ -16,7 +16,7 @@ from provision_worker.effects import fenced
 from provision_worker.job import Lease, Outcome, again, completed
 from provision_worker.task import Site, Task
 
-from . import certificate, contact, domain, host, lifecycle
+from . import certificate, contact, deployment, domain, host, lifecycle
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +37,13 @@ FIND: dict[str, Callable[[Site, dict[str, Any], UUID], str | None]] = {
     "domain.restore": lifecycle.find_restoration,
     "certificate.request": certificate.find,
     "record.write": certificate.find_record,
+    "compute.create": deployment.find_cluster,
+    "group.create": deployment.find_group,
+    "definition.register": deployment.find_definition,
+    "task.run": deployment.find_task,
+    "repository.create": deployment.find_repository,
+    "project.create": deployment.find_repository,
+    "image.build": deployment.find_repository,
 }
 # By inventory table: why the thing of that name is not there any more, or None.
 WHY_MISSING: dict[str, Callable[[Site, str], str | None]] = {
@@ -44,6 +51,7 @@ WHY_MISSING: dict[str, Callable[[Site, str], str | None]] = {
     "host": host.why_missing,
     "domain": domain.why_missing,
     "certificate": certificate.why_missing,
+    "compute_cluster": deployment.why_cluster_missing,
 }
 
 

@@ -23,6 +23,10 @@ from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
     from types_boto3_acm import ACMClient
+    from types_boto3_codebuild import CodeBuildClient
+    from types_boto3_ec2 import EC2Client
+    from types_boto3_ecr import ECRClient
+    from types_boto3_ecs import ECSClient
     from types_boto3_route53 import Route53Client
     from types_boto3_sesv2 import SESV2Client
 
@@ -97,6 +101,26 @@ class Account:
     def acm(self) -> "ACMClient":
         """AWS Certificate Manager."""
         return self._client(lambda options: self._session.client("acm", **options))
+
+    @cached_property
+    def codebuild(self) -> "CodeBuildClient":
+        """CodeBuild."""
+        return self._client(lambda options: self._session.client("codebuild", **options))
+
+    @cached_property
+    def ec2(self) -> "EC2Client":
+        """Elastic Compute Cloud."""
+        return self._client(lambda options: self._session.client("ec2", **options))
+
+    @cached_property
+    def ecr(self) -> "ECRClient":
+        """Elastic Container Registry."""
+        return self._client(lambda options: self._session.client("ecr", **options))
+
+    @cached_property
+    def ecs(self) -> "ECSClient":
+        """Elastic Container Service."""
+        return self._client(lambda options: self._session.client("ecs", **options))
 
     @cached_property
     def ses(self) -> "SESV2Client":
