@@ -73,6 +73,9 @@ GRANT EXECUTE ON FUNCTION customer_create(jsonb), customer_change(uuid, jsonb, b
 -- Clients.
 GRANT EXECUTE ON FUNCTION order_submit(uuid, jsonb, text, jsonb), order_submit_many(jsonb), order_cancel(uuid, text), order_document(uuid), order_explain(uuid)
     TO provision_api, provision_integration, provision_operator;
+GRANT EXECUTE ON FUNCTION domain_page(jsonb, uuid, int), contact_page(jsonb, uuid, int), host_page(jsonb, uuid, int), certificate_page(jsonb, uuid, int)
+    TO provision_api, provision_integration, provision_operator;
+GRANT EXECUTE ON FUNCTION domain_auth_info(uuid) TO provision_api, provision_integration;
 GRANT EXECUTE ON FUNCTION event_page(text, text[], int), webhook_create(jsonb) TO provision_api, provision_integration;
 GRANT EXECUTE ON FUNCTION webhook_change(uuid, jsonb, bigint), webhook_remove(uuid, bigint), webhook_secret_rotate(uuid), webhook_redeliver(uuid, uuid)
     TO provision_api, provision_integration, provision_operator;
@@ -121,10 +124,13 @@ GRANT INSERT (tenant_customer_id, org_id, domain_id, name, period, current_expir
 GRANT INSERT (tenant_customer_id, org_id, domain_id, name) ON provision_domain_delete TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, domain_id, name, reason) ON provision_domain_restore TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, domain_id, name, hosts, contacts, pw, statuses, ds_records) ON provision_domain_update TO provision_integration;
+GRANT INSERT (tenant_customer_id, org_id, certificate_id) ON provision_ssl_renew TO provision_integration;
+GRANT INSERT (tenant_customer_id, org_id, certificate_id, reason) ON provision_ssl_revoke TO provision_integration;
 -- Naming a row to update or return it takes the right to read its key.
 GRANT SELECT (id, tenant_customer_id, org_id) ON provision_contact, provision_host, provision_domain, provision_ssl TO provision_integration;
 GRANT SELECT (id, tenant_customer_id, org_id) ON provision_contact_update, provision_contact_delete, provision_host_update, provision_host_delete TO provision_integration;
 GRANT SELECT (id, tenant_customer_id, org_id) ON provision_domain_renew, provision_domain_delete, provision_domain_restore, provision_domain_update TO provision_integration;
+GRANT SELECT (id, tenant_customer_id, org_id) ON provision_ssl_renew, provision_ssl_revoke TO provision_integration;
 
 -- Clusters and deployments.
 DO $$
@@ -152,9 +158,9 @@ GRANT SELECT ON compute_cluster, deployment TO provision_worker;
 -- Workers.
 GRANT EXECUTE ON FUNCTION worker_register(text, text, int, text, text[]), worker_heartbeat(uuid), worker_deregister(uuid), job_claim(uuid, text[], int), job_record(uuid, jsonb),
     job_next_due(text[]), job_children(uuid), job_wake_key(), engine_sweep(uuid), effect_begin(uuid, bigint, text, jsonb), effect_finish(uuid, bigint, text, text, jsonb),
-    effect_open(uuid, int), effect_settle(uuid, text, text, text, uuid, bigint), inventory_missing(text, uuid, text),
+    effect_open(uuid, int), effect_settle(uuid, text, text, text, uuid, bigint), inventory_missing(text, uuid, text), domain_auth_code_keep(uuid, text),
     webhook_take(uuid, int), webhook_delivered(uuid, bigint, uuid, text, uuid, boolean), webhook_failed(uuid, bigint, uuid, text, uuid, jsonb, text) TO provision_worker;
-GRANT SELECT ON accreditation, job, job_lease, effect, schedule, setting, contact, host, domain, certificate, domain_contact, domain_host, provision_contact, provision_host, provision_domain, provision_domain_update, provision_ssl, secret TO provision_worker;
+GRANT SELECT ON accreditation, job, job_lease, effect, schedule, setting, contact, host, domain, certificate, domain_contact, domain_host, provision_domain_contact, provision_contact, provision_host, provision_domain, provision_domain_update, provision_ssl, secret TO provision_worker;
 
 GRANT EXECUTE ON FUNCTION verification_mail(uuid), verification_mailed(uuid) TO provision_worker;
 

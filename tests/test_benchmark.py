@@ -37,6 +37,15 @@ def test_a_small_run_measures_everything_and_ends_with_one_line_of_json() -> Non
     assert all(line.name in result.stdout for line in (*FIGURES, *RATIOS))
 
 
+@pytest.mark.slow
+def test_a_small_list_is_read_to_its_end() -> None:
+    command = [sys.executable, "-m", "benchmarks.domain", "--domains=300", "--others=10", "--rounds=1", "--json"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    document: dict[str, Any] = json.loads(next(line for line in result.stdout.splitlines() if line.startswith("{")))
+    assert document["figures"].keys() == {"page", "slowest", "cpu", "first", "last"}
+    assert 0 < document["figures"]["cpu"] < 50
+
+
 def test_what_cannot_be_is_said_without_a_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.engine", "--orders=0", f"--directory={tmp_path / 'missing'}"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

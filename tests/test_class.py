@@ -20,7 +20,18 @@ from . import sql_fixtures
 from .allocation_fixtures import Market
 from .cluster_fixtures import Fleet
 from .hosting_fixtures import acceptable
-from .sql_fixtures import Row, Shop, acting_as, contact_item, domain_item, host_item, outcome, person, refused
+from .sql_fixtures import (
+    Row,
+    Shop,
+    acting_as,
+    certificate_item,
+    contact_item,
+    domain_item,
+    host_item,
+    outcome,
+    person,
+    refused,
+)
 
 shop = sql_fixtures.shop
 
@@ -33,7 +44,8 @@ KINDS: tuple[str, ...] = (
     "provision_domain",
     *("provision_domain_delete", "provision_domain_renew", "provision_domain_restore", "provision_domain_update"),
     *("provision_host", "provision_host_delete", "provision_host_update"),
-    *("provision_ssl", "provision_wpaas"),
+    *("provision_ssl", "provision_ssl_renew", "provision_ssl_revoke"),
+    "provision_wpaas",
     *(f"provision_wpaas_{what}" for what in ("backup", "converge", "delete", "restore", "update")),
 )
 GOLDEN = Path(__file__).parent / "golden"
@@ -279,7 +291,7 @@ AT_AWS: tuple[str, ...] = (
     "provision_cluster_shutdown",
 )
 AT_AWS += ("provision_compute_cluster", "provision_compute_cluster_update", "provision_compute_cluster_delete")
-AT_AWS += ("provision_deployment", "provision_deployment_stop")
+AT_AWS += ("provision_deployment", "provision_deployment_stop", "provision_ssl_renew", "provision_ssl_revoke")
 AT_AWS += tuple(kind for kind in KINDS if kind.startswith("provision_wpaas"))
 
 
@@ -299,6 +311,9 @@ def own(shop: Shop, kind: str) -> Row:
         return columns
     if about == "domain":
         return columns | of_a_domain(shop, change)
+    if about == "ssl":
+        shop.done(certificate_item(f"{uuid4().hex}.example.test"))
+        return {"certificate_id": shop.value("SELECT id FROM certificate ORDER BY id DESC LIMIT 1")}
     found = shop.value(f"SELECT id FROM {about} ORDER BY name DESC LIMIT 1")
     if found is None:
         shop.done(domain_item())

@@ -162,7 +162,8 @@ def change(shop: Shop, org: Org, name: str, options: dict[str, Any]) -> None:
     glue = [f"{host}.{name}.test" for host in ("kept", "gone")]
     with asking(shop, org.owner, org.account, org.id):
         contacts = [contact_item(f"{reference}-{name}") for reference in ("kept", "gone")]
-        shop.order(*contacts, *(host_item(host, addresses=["192.0.2.1"]) for host in glue), **options)
+        hosts = (host_item(host, addresses=["192.0.2.1"]) for host in glue)
+        shop.order(*contacts, *hosts, certificate_item(f"old.{name}.test"), **options)
     shop.work()
     changes = [
         ("contact.update", {"reference": f"kept-{name}", "city": "Ulm"}),
@@ -170,11 +171,14 @@ def change(shop: Shop, org: Org, name: str, options: dict[str, Any]) -> None:
         ("host.update", {"name": glue[0], "addresses": ["192.0.2.2"]}),
         ("host.delete", {"name": glue[1]}),
         ("domain.update", {"name": f"{name}.test", "statuses": ["clientHold"]}),
+        ("ssl.renew", {"domain_name": f"www.{name}.test"}),
+        ("ssl.revoke", {"domain_name": f"old.{name}.test"}),
     ]
     with asking(shop, org.owner, org.account, org.id):
         shop.order(*({"operation": operation, "data": data} for operation, data in changes), **options)
     shop.work()
-    for table, column, value in (("contact", "reference", f"kept-{name}"), ("host", "name", glue[0])):
+    kept = ("contact", "reference", f"kept-{name}"), ("host", "name", glue[0])
+    for table, column, value in (*kept, ("certificate", "domain_name", f"www.{name}.test")):
         find = sql.SQL("SELECT id FROM {} WHERE {} = %s").format(sql.Identifier(table), sql.Identifier(column))
         (org.things[table],) = shop.connection.execute(find, [value]).fetchone() or ()
 
@@ -390,6 +394,8 @@ def reference(table: str, org: Org) -> dict[str, Any]:
         return of_a_site(table.removeprefix("provision_wpaas"), org)
     if "compute_cluster" in table or "deployment" in table:
         return of_a_deployment(table, org)
+    if table.startswith("provision_ssl_"):
+        return {"certificate_id": org.things["certificate"]}
     if table.startswith("provision_domain_") or table.endswith(("_update", "_delete")):
         about = table.split("_")[1]
         return {f"{about}_id": org.things[about]}
@@ -488,6 +494,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "compute_cluster_create": ('{"org": "$slug", "name": "x", "total_cpu": 1, "total_ram": 1, "total_gpu": 0}',),
     "compute_cluster_remove": ("compute_cluster",),
     "compute_cluster_trigger": ("compute_cluster",),
+    "domain_auth_info": ("domain",),
     "customer_change": ("customer", '{"name": "x"}'),
     "customer_remove": ("customer",),
     "customer_restore": ("customer",),
@@ -547,13 +554,15 @@ CALLS: dict[str, tuple[str, ...]] = {
 READING = ("order_document", "order_explain", "caller_may")
 
 # They take nothing that belongs to somebody, or (api_key_caller, caller_scope) say for whom a request acts before there
-# is a caller: test_tenancy.py has theirs, test_session.py those of log-ins, test_event.py those of events.
+# is a caller: test_tenancy.py has theirs, test_session.py those of log-ins, test_event.py those of events, and
+# test_inventory.py those of lists.
 NAMELESS = {
     *("new_id", "engine_now", "caller_name", "caller_setting", "caller_user", "caller_platform", "caller_customer"),
     *("caller_org", "caller_customers", "caller_accounts", "caller_orgs", "caller_spaces", "caller_sees_all"),
     *("tc_id_from_name", "tc_gen_password", "refuse", "api_key_caller", "caller_scope"),
     *("customer_create", "org_joinable", "invite_code_use", "webhook_create", "cluster_switch"),
     *("event_page", "event_type", "event_changed", "event_is_one", "event_begets"),
+    *("domain_page", "contact_page", "host_page", "certificate_page"),
     *("attempt_take", "login_begin", "credential_mine", "verification_again", "user_register", "user_verify"),
     *("session_open", "session_refresh", "session_caller", "session_close", "session_me"),
     *("session_is_shut_out", "session_blacklist"),

@@ -6,3 +6,17 @@ SELECT pw FROM provision_domain WHERE id = %(id)s
 
 -- name: new_auth_info
 SELECT pw FROM provision_domain_update WHERE id = %(id)s
+
+-- name: contacts_of_registration
+-- For providers that have no contacts of their own, and want their details with the domain.
+SELECT d.type, c.name, c.organization, c.street, c.city, c.state, c.postal_code, c.country_code, c.phone, c.fax, c.email
+FROM provision_domain_contact AS d JOIN contact AS c ON c.id = d.contact_id
+WHERE d.provision_domain_id = %(id)s ORDER BY d.type, c.id
+
+-- name: contacts_of_update
+SELECT t.key AS type, c.name, c.organization, c.street, c.city, c.state, c.postal_code, c.country_code, c.phone, c.fax, c.email
+FROM provision_domain_update AS p CROSS JOIN LATERAL jsonb_each(p.contacts) AS t JOIN contact AS c ON t.value ? c.id::text
+WHERE p.id = %(id)s AND c.tenant_customer_id = p.tenant_customer_id ORDER BY t.key, c.id
+
+-- name: keep_auth_info
+SELECT domain_auth_code_keep(%(id)s, %(code)s)

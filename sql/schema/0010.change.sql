@@ -4,6 +4,12 @@
 -- name server, `provision_contact_delete` and `provision_host_delete` delete them where no domain uses them, and
 -- `provision_domain_update` gives a domain other name servers, contacts, auth info, locks or DNSSEC records.
 
+-- Lists go through a customer's things in the order of their ids.
+CREATE INDEX contact_list_ix ON contact (tenant_customer_id, id);
+CREATE INDEX domain_list_ix ON domain (tenant_customer_id, id);
+CREATE INDEX host_list_ix ON host (tenant_customer_id, id);
+CREATE INDEX certificate_list_ix ON certificate (tenant_customer_id, id);
+
 CREATE TABLE provision_contact_update (
     contact_id uuid NOT NULL,
     name text,
@@ -88,13 +94,53 @@ COMMENT ON COLUMN provision_domain_update.pw IS 'New transfer secret (auth info)
 COMMENT ON COLUMN provision_domain_update.statuses IS 'The locks it has from then on: clientTransferProhibited, clientUpdateProhibited, clientDeleteProhibited, clientRenewProhibited, clientHold.';
 COMMENT ON COLUMN provision_domain_update.ds_records IS 'Its DNSSEC records from then on, as domain.ds_records.';
 
+ALTER TABLE certificate ADD COLUMN renewal_date timestamptz;
+CREATE INDEX certificate_renewal_ix ON certificate (renewal_date) WHERE revoked_date IS NULL;
+COMMENT ON COLUMN certificate.renewal_date IS 'When it is next renewed by itself; NULL: never.';
+
+CREATE TABLE provision_ssl_renew (
+    certificate_id uuid NOT NULL,
+    arn text,
+    not_before timestamptz,
+    not_after timestamptz,
+    CONSTRAINT provision_ssl_renew_certificate_fk FOREIGN KEY (tenant_customer_id, certificate_id) REFERENCES certificate (tenant_customer_id, id)
+) INHERITS (class.audit_trail, class.provision);
+SELECT class.adopt_provision('provision_ssl_renew', job_type => 'provision_ssl_renew', providers => '{aws,manual}', result_columns => '{arn,not_before,not_after}');
+CREATE INDEX provision_ssl_renew_certificate_ix ON provision_ssl_renew (certificate_id);
+COMMENT ON TABLE provision_ssl_renew IS 'Renews a certificate: what ACM has renewed by itself is noted, and one that it does not renew is replaced by a new one for the same names.';
+COMMENT ON COLUMN provision_ssl_renew.certificate_id IS 'The certificate; its accreditation is the row''s.';
+COMMENT ON COLUMN provision_ssl_renew.arn IS 'ARN of the certificate from then on.';
+COMMENT ON COLUMN provision_ssl_renew.not_before IS 'Valid from.';
+COMMENT ON COLUMN provision_ssl_renew.not_after IS 'Valid until.';
+
+CREATE TABLE provision_ssl_revoke (
+    certificate_id uuid NOT NULL,
+    reason text NOT NULL DEFAULT 'UNSPECIFIED',
+    CONSTRAINT provision_ssl_revoke_certificate_fk FOREIGN KEY (tenant_customer_id, certificate_id) REFERENCES certificate (tenant_customer_id, id)
+) INHERITS (class.audit_trail, class.provision);
+SELECT class.adopt_provision('provision_ssl_revoke', job_type => 'provision_ssl_revoke', providers => '{aws,manual}');
+CREATE INDEX provision_ssl_revoke_certificate_ix ON provision_ssl_revoke (certificate_id);
+COMMENT ON TABLE provision_ssl_revoke IS 'Revokes a certificate, or deletes it with its key where ACM cannot revoke it because nobody ever had the key.';
+COMMENT ON COLUMN provision_ssl_revoke.certificate_id IS 'The certificate; its accreditation is the row''s.';
+COMMENT ON COLUMN provision_ssl_revoke.reason IS 'Why (RFC 5280 section 5.3.1): UNSPECIFIED, KEY_COMPROMISE, CA_COMPROMISE, AFFILIATION_CHANGED, SUPERSEDED, CESSATION_OF_OPERATION, CERTIFICATE_HOLD, REMOVE_FROM_CRL, PRIVILEGE_WITHDRAWN or A_A_COMPROMISE.';
+
+-- At Route 53 Domains contacts and name servers are kept here only; their details travel with the domain.
+UPDATE class.provision_kind SET providers = '{aws,epp,manual}'
+WHERE table_name IN ('provision_contact', 'provision_contact_update', 'provision_contact_delete', 'provision_host', 'provision_host_update', 'provision_host_delete',
+    'provision_domain', 'provision_domain_renew', 'provision_domain_delete', 'provision_domain_update');
+
+INSERT INTO setting VALUES ('certificate_renewal_days', '30', 'so many days before they end, certificates are renewed; 0: not by themselves', 'integer', 0, 365);
 INSERT INTO job_type VALUES
+    ('provision_ssl_renew', 'renews a certificate at ACM', 20),
+    ('provision_ssl_revoke', 'revokes a certificate at ACM', 20),
     ('provision_domain_update', 'changes a domain at a registry (RFC 5731, RFC 5910)', 20),
     ('provision_contact_update', 'changes a contact at a registry (RFC 5733)', 20),
     ('provision_contact_delete', 'deletes a contact at a registry (RFC 5733)', 20),
     ('provision_host_update', 'changes the addresses of a name server at a registry (RFC 5732)', 20),
     ('provision_host_delete', 'deletes a name server at a registry (RFC 5732)', 20);
 INSERT INTO order_operation VALUES
+    ('ssl.renew', 'ssl_renew_plan', false, 'renews a certificate', false),
+    ('ssl.revoke', 'ssl_revoke_plan', false, 'revokes a certificate', false),
     ('domain.update', 'domain_update_plan', false, 'gives a domain other name servers, contacts, auth info, locks or DNSSEC records', true),
     ('contact.update', 'contact_update_plan', false, 'changes a contact', false),
     ('contact.delete', 'contact_delete_plan', false, 'deletes a contact that no domain uses', false),

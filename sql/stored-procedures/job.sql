@@ -368,13 +368,14 @@ BEGIN
     UPDATE job_lane SET mark_date = '-infinity', mark_id = '00000000-0000-0000-0000-000000000000'
     WHERE ctid = ANY (ARRAY(SELECT ctid FROM job_lane WHERE mark_date > '-infinity' FOR UPDATE SKIP LOCKED));
     PERFORM sweep_domains();
+    PERFORM sweep_certificates();
     PERFORM session_sweep();
     PERFORM sweep_allocation();
     PERFORM sweep_wpaas();
     DELETE FROM order_idempotency WHERE created_date < engine_now() - make_interval(days => setting_value('idempotency_days')::int);
     RETURN jsonb_build_object('leases_lost', _lost, 'jobs_scheduled', _scheduled, 'partitions', sweep_partitions(), 'memberships_lapsed', sweep_tenancy());
 END $$;
-COMMENT ON FUNCTION engine_sweep(uuid) IS 'House-keeping, called by every worker about once a second and done by one: dead leases, due schedules, names whose time has come, queue marks, partitions, old keys, the log''s watermark. Returns what it did.';
+COMMENT ON FUNCTION engine_sweep(uuid) IS 'House-keeping, called by every worker about once a second and done by one: dead leases, due schedules, names and certificates whose time has come, queue marks, partitions, old keys, the log''s watermark. Returns what it did.';
 
 CREATE OR REPLACE FUNCTION sweep_partitions() RETURNS int
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$

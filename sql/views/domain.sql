@@ -1,7 +1,7 @@
 -- The inventory of names, contacts and hosts.
 
 CREATE VIEW v_contact AS
-SELECT c.id, c.reference, c.handle, a.name AS accreditation, c.name, c.organization, c.city, c.country_code, c.email, c.phone, c.roid, c.created_date, c.deleted_date, c.missing_reason, c.tenant_customer_id, c.org_id
+SELECT c.id, c.reference, c.handle, a.name AS accreditation, c.name, c.organization, c.street, c.city, c.state, c.postal_code, c.country_code, c.email, c.phone, c.fax, c.roid, c.created_date, c.deleted_date, c.missing_reason, c.tenant_customer_id, c.org_id
 FROM contact AS c JOIN accreditation AS a ON a.id = c.accreditation_id;
 COMMENT ON VIEW v_contact IS 'Contacts at registries.';
 

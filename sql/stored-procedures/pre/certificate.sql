@@ -28,3 +28,34 @@ BEGIN
     RETURN QUERY SELECT p.id, jsonb_build_object('domain_name', p.domain_name, 'alternative_names', p.alternative_names) FROM provision_ssl AS p WHERE p.id = ANY (p_ids);
 END $$;
 COMMENT ON FUNCTION provision_ssl_job(uuid[]) IS 'What requesting a certificate needs to know.';
+
+CREATE OR REPLACE FUNCTION ssl_renew_plan(p_items plan_item[]) RETURNS SETOF plan_step
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM check_fields('ssl.renew', ARRAY(SELECT data FROM unnest(p_items)), '{}', '{"domain_name": "string", "arn": "string", "id": "string", "accreditation": "string"}');
+    RETURN QUERY SELECT * FROM unnest(change_steps(p_items, 'certificate', '{domain_name,arn,id}', 'provision_ssl_renew'));
+END $$;
+COMMENT ON FUNCTION ssl_renew_plan(plan_item[]) IS 'ssl.renew: one step, the renewal.';
+
+CREATE OR REPLACE FUNCTION ssl_revoke_plan(p_items plan_item[]) RETURNS SETOF plan_step
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM check_fields('ssl.revoke', ARRAY(SELECT data FROM unnest(p_items)), '{}', '{"domain_name": "string", "arn": "string", "id": "string", "reason": "string", "accreditation": "string"}');
+    RETURN QUERY SELECT * FROM unnest(change_steps(p_items, 'certificate', '{domain_name,arn,id}', 'provision_ssl_revoke'));
+END $$;
+COMMENT ON FUNCTION ssl_revoke_plan(plan_item[]) IS 'ssl.revoke: one step, the revocation.';
+
+CREATE OR REPLACE FUNCTION provision_ssl_renew_job(p_ids uuid[]) RETURNS SETOF job_request
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN QUERY SELECT p.id, jsonb_build_object('arn', c.arn, 'domain_name', c.domain_name, 'alternative_names', c.alternative_names, 'not_after', c.not_after)
+    FROM provision_ssl_renew AS p JOIN certificate AS c ON c.id = p.certificate_id WHERE p.id = ANY (p_ids);
+END $$;
+COMMENT ON FUNCTION provision_ssl_renew_job(uuid[]) IS 'What renewing a certificate needs to know.';
+
+CREATE OR REPLACE FUNCTION provision_ssl_revoke_job(p_ids uuid[]) RETURNS SETOF job_request
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN QUERY SELECT p.id, jsonb_build_object('arn', c.arn, 'reason', p.reason) FROM provision_ssl_revoke AS p JOIN certificate AS c ON c.id = p.certificate_id WHERE p.id = ANY (p_ids);
+END $$;
+COMMENT ON FUNCTION provision_ssl_revoke_job(uuid[]) IS 'What revoking a certificate needs to know.';

@@ -160,6 +160,8 @@ BEGIN
         -- The name is there: a name server under it can come before the change.
         _item.data := _item.data - 'name';
         _parts := ARRAY(SELECT p FROM domain_parts(_item, (_step.data ->> 'accreditation_id')::uuid) AS p);
+        PERFORM refuse('PV422', 'the provider chooses the auth info itself', 'pw is not shown', 'give null to have it asked for')
+        FROM accreditation AS a WHERE a.id = (_step.data ->> 'accreditation_id')::uuid AND a.provider = 'aws' AND _item.data ->> 'pw' IS NOT NULL;
         _step := domain_update_step(_step, _item, _parts);
         PERFORM domain_check_update(d, jsonb_populate_record(NULL::provision_domain_update, _step.data)) FROM domain AS d WHERE d.id = (_step.data ->> 'domain_id')::uuid;
         RETURN QUERY SELECT (x.step).* FROM unnest(_parts) AS x WHERE (x.step).id IS NOT NULL;

@@ -214,6 +214,28 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION domain_ds(jsonb, int) IS 'DNSSEC records in one spelling; refuses those that are malformed, mixed with keys, or too many.';
 
+CREATE OR REPLACE FUNCTION domain_is_at_registrar(p_domain domain) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (SELECT provider = 'aws' FROM accreditation WHERE id = p_domain.accreditation_id);
+END $$;
+COMMENT ON FUNCTION domain_is_at_registrar(domain) IS 'Whether a name is at Route 53 Domains, which does not take all that registries do.';
+
+CREATE OR REPLACE FUNCTION domain_check_registrar(p_domain domain, p_change provision_domain_update) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _others constant text := (SELECT string_agg(s, ', ') FROM unnest(p_change.statuses) AS s WHERE s <> 'clientTransferProhibited');
+BEGIN
+    IF NOT domain_is_at_registrar(p_domain) THEN
+        RETURN;
+    ELSIF _others IS NOT NULL THEN
+        PERFORM refuse('PV422', 'the provider has no such lock', _others, 'the lock of Route 53 Domains is clientTransferProhibited');
+    ELSIF p_change.ds_records IS NOT NULL THEN
+        PERFORM refuse('PV422', 'DNSSEC records are not changed at this provider', p_domain.name, 'leave ds_records out for names at Route 53 Domains');
+    END IF;
+END $$;
+COMMENT ON FUNCTION domain_check_registrar(domain, provision_domain_update) IS 'Refuses changes that Route 53 Domains does not have.';
+
 CREATE OR REPLACE FUNCTION domain_check_update(p_domain domain, p_change provision_domain_update) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
@@ -234,6 +256,7 @@ BEGIN
     ELSIF p_change.pw !~ (p_change.settings ->> 'auth_info_pattern') THEN
         PERFORM refuse('PV422', 'the auth info does not suit the zone', 'pw is not shown', 'it must match ' || (p_change.settings ->> 'auth_info_pattern') || '; give null to have one made');
     END IF;
+    PERFORM domain_check_registrar(p_domain, p_change);
     PERFORM domain_ds(p_change.ds_records, (p_change.settings ->> 'dnssec_count_maximum')::int);
     IF num_nonnulls(p_change.hosts, p_change.contacts) > 0 THEN
         PERFORM domain_check_parts(_types, _hosts, p_change.settings);
@@ -292,3 +315,12 @@ BEGIN
     RETURN p_contacts;
 END $$;
 COMMENT ON FUNCTION domain_contact_ids(jsonb) IS 'Refuses contacts that are not ids by type, or several registrants.';
+
+CREATE OR REPLACE FUNCTION domain_auth_code_keep(p_provision uuid, p_code text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: called by the worker, which may not write secrets.
+BEGIN
+    UPDATE secret SET value = p_code WHERE id = p_provision AND p_code IS NOT NULL;
+    DELETE FROM secret WHERE id = p_provision AND p_code IS NULL;
+END $$;
+COMMENT ON FUNCTION domain_auth_code_keep(uuid, text) IS 'Keeps the transfer secret that a registrar chose in place of the one it was offered; NULL: it tells none yet.';

@@ -154,7 +154,8 @@ LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
     _zone record;
 BEGIN
-    SELECT t.id, z.name INTO _zone FROM accreditation_tld AS t JOIN tld AS z ON z.id = t.tld_id
+    -- A registrar wants no glue, and takes name servers in its zones that are somebody else's.
+    SELECT t.id, z.name INTO _zone FROM accreditation_tld AS t JOIN tld AS z ON z.id = t.tld_id JOIN accreditation AS a ON a.id = t.accreditation_id AND a.provider <> 'aws'
     WHERE t.accreditation_id = p_accreditation AND z.name = ANY (domain_suffixes(p_name)) ORDER BY length(z.name) DESC LIMIT 1;
     IF NOT FOUND THEN
         IF cardinality(p_addresses) > 0 THEN

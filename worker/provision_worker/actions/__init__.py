@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from provision_worker.job import Outcome
 from provision_worker.task import Task
 
-from . import certificate, contact, deployment, domain, event, host, lifecycle, reconcile, session
+from . import certificate, contact, deployment, domain, event, host, lifecycle, reconcile, registrar, session
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +24,28 @@ class Action:
 Actions = Mapping[str, Action]
 
 
+def at(**functions: Callable[[Task], Outcome]) -> Callable[[Task], Outcome]:
+    """What does a job by the provider that its accreditation is at."""
+    return lambda task: functions[task.site.accreditation.provider](task)
+
+
 def default_actions() -> Actions:
     """The actions of the product, by job type."""
     return {
-        "provision_contact_create": Action(contact.create),
-        "provision_contact_update": Action(contact.update),
-        "provision_contact_delete": Action(contact.delete),
-        "provision_host_create": Action(host.create),
-        "provision_host_update": Action(host.update),
-        "provision_host_delete": Action(host.delete),
-        "provision_domain_create": Action(domain.create),
-        "provision_domain_update": Action(domain.update),
-        "provision_domain_renew": Action(lifecycle.renew),
-        "provision_domain_delete": Action(lifecycle.delete),
+        "provision_contact_create": Action(at(epp=contact.create, aws=registrar.keep)),
+        "provision_contact_update": Action(at(epp=contact.update, aws=registrar.keep)),
+        "provision_contact_delete": Action(at(epp=contact.delete, aws=registrar.keep)),
+        "provision_host_create": Action(at(epp=host.create, aws=registrar.keep)),
+        "provision_host_update": Action(at(epp=host.update, aws=registrar.keep)),
+        "provision_host_delete": Action(at(epp=host.delete, aws=registrar.keep)),
+        "provision_domain_create": Action(at(epp=domain.create, aws=registrar.create)),
+        "provision_domain_update": Action(at(epp=domain.update, aws=registrar.update)),
+        "provision_domain_renew": Action(at(epp=lifecycle.renew, aws=registrar.renew)),
+        "provision_domain_delete": Action(at(epp=lifecycle.delete, aws=registrar.delete)),
         "provision_domain_restore": Action(lifecycle.restore),
         "provision_ssl_create": Action(certificate.create),
+        "provision_ssl_renew": Action(certificate.renew),
+        "provision_ssl_revoke": Action(certificate.revoke),
         "provision_compute_cluster_create": Action(deployment.create_cluster),
         "provision_compute_cluster_update": Action(deployment.update_cluster),
         "provision_compute_cluster_delete": Action(deployment.delete_cluster),

@@ -7,14 +7,15 @@ usually within minutes, and gives up after 72 hours.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from provision_worker.effects import Thing
-from provision_worker.job import Outcome, again, completed, failed, retry
+from provision_worker.job import Json, Outcome, again, completed, failed, retry
 from provision_worker.outcome import outcome_of
 from provision_worker.providers import aws
 from provision_worker.providers.aws import Account
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from types_boto3_route53.type_defs import ResourceRecordSetTypeDef
 
 TAG = "provision:token"
+REVOKE, DELETE = "certificate.revoke", "certificate.delete"
 RECORD_SECONDS = 300
 THROTTLED_SECONDS = 10.0
 RECORDS_SECONDS = 3.0
 ISSUE_SECONDS = 5.0
 ISSUE_LIMIT_SECONDS = 300.0
+RENEW_LIMIT_SECONDS = 86_400.0
 
 
 @outcome_of.register
@@ -52,6 +55,90 @@ def _(error: Exception) -> Outcome:
 
 def create(task: Task) -> Outcome:
     """Requests a certificate, puts its validation records into the zone, and waits until it is issued."""
+    return _obtain(task)
+
+
+def renew(task: Task) -> Outcome:
+    """Renews a certificate. One in use ACM renews by itself while its validation records are in the zone.
+
+    What ACM has renewed is noted, for what it is about to renew the records are written anew, and what it does not
+    renew, because nothing of AWS uses it, is replaced by a new one for the same names.
+    """
+    if "looks" not in task.state:
+        old = _describe(task.site.account, task.job.data["arn"])
+        outcome = _managed(task, old) if old else None
+        if outcome:
+            return outcome
+    return _obtain(task)
+
+
+def _managed(task: Task, old: "CertificateDetailTypeDef") -> Outcome | None:
+    """What comes of ACM's own renewal (RenewalSummary of DescribeCertificate); None if it does none."""
+    ends = task.job.data["not_after"]
+    if ends and old.get("NotAfter") and old["NotAfter"] > datetime.fromisoformat(ends):
+        return completed(_result(old))
+    if old.get("RenewalSummary", {}).get("RenewalStatus") not in ("PENDING_AUTO_RENEWAL", "PENDING_VALIDATION"):
+        return None
+    zones = Zones(task.site.account)
+    for record in _records(old) or ():
+        if zone := zones.zone_of(record["Name"]):
+            _write_record(task, zone, record)
+    waits = int(task.state.get("waits", 0)) + 1
+    seconds = random.uniform(0.5, 1) * min(RENEW_LIMIT_SECONDS, ISSUE_LIMIT_SECONDS * (1 << min(waits, 10)))
+    return again(seconds, {"waits": waits}, "ACM is renewing it")
+
+
+def revoke(task: Task) -> Outcome:
+    """Revokes a certificate whose key was exported. The key of any other is with ACM alone, and deleted with it."""
+    arn = task.job.data["arn"]
+    account = task.site.account
+    found = _describe(account, arn)
+    if found is None or found["Status"] == "REVOKED":
+        return completed()
+    if found.get("Options", {}).get("Export") == "ENABLED":
+        parameters = {"arn": arn, "reason": task.job.data["reason"]}
+        _end(
+            task,
+            REVOKE,
+            parameters,
+            lambda: account.acm.revoke_certificate(CertificateArn=arn, RevocationReason=task.job.data["reason"]),
+        )
+    else:
+        _end(task, DELETE, {"arn": arn}, lambda: account.acm.delete_certificate(CertificateArn=arn))
+    return completed()
+
+
+def _end(task: Task, step: str, parameters: Json, end: Callable[[], object]) -> None:
+    name = f"{step} {parameters['arn']}"
+
+    def make(token: UUID) -> Thing:
+        end()
+        return Thing(name)
+
+    def find(token: UUID) -> Thing | None:
+        return Thing(name) if _has_ended(task.site, parameters["arn"]) else None
+
+    task.effects.once(step, parameters, make=make, find=find)
+
+
+def _has_ended(site: Site, arn: str) -> bool:
+    found = _describe(site.account, arn)
+    return found is None or found["Status"] == "REVOKED"
+
+
+def find_end(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:
+    """The revocation or deletion that an effect was to bring about, if it has come."""
+    return f"{REVOKE} {parameters['arn']}" if _has_ended(site, parameters["arn"]) else None
+
+
+def _describe(account: Account, arn: str) -> "CertificateDetailTypeDef | None":
+    try:
+        return account.acm.describe_certificate(CertificateArn=arn)["Certificate"]
+    except account.acm.exceptions.ResourceNotFoundException:
+        return None
+
+
+def _obtain(task: Task) -> Outcome:
     names = [task.job.data["domain_name"], *(task.job.data.get("alternative_names") or ())]
     zones = Zones(task.site.account)
     if homeless := [name for name in names if zones.zone_of(name) is None]:
@@ -81,12 +168,10 @@ def find_record(site: Site, parameters: dict[str, Any], token: UUID) -> str | No
 
 def why_missing(site: Site, arn: str) -> str | None:
     """Why a certificate of the inventory is gone outside; None if it is not."""
-    acm = site.account.acm
-    try:
-        status = acm.describe_certificate(CertificateArn=arn)["Certificate"]["Status"]
-    except acm.exceptions.ResourceNotFoundException:
+    found = _describe(site.account, arn)
+    if found is None:
         return "ACM does not have it"
-    return f"at ACM it is {status}" if status in ("REVOKED", "EXPIRED") else None
+    return f"at ACM it is {found['Status']}" if found["Status"] in ("REVOKED", "EXPIRED") else None
 
 
 def _request(task: Task, names: list[str]) -> str:

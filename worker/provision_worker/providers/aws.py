@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient
     from types_boto3_ecs import ECSClient
     from types_boto3_route53 import Route53Client
+    from types_boto3_route53domains import Route53DomainsClient
     from types_boto3_sesv2 import SESV2Client
 
 T = TypeVar("T")
@@ -131,6 +132,11 @@ class Account:
     def route53(self) -> "Route53Client":
         """Route 53."""
         return self._client(lambda options: self._session.client("route53", **options))
+
+    @cached_property
+    def route53domains(self) -> "Route53DomainsClient":
+        """Route 53 Domains, which there is in one region only, whatever the account's."""
+        return self._client(lambda options: self._session.client("route53domains", region_name="us-east-1", **options))
 
     def _client(self, make: Callable[[dict[str, Any]], T]) -> T:
         with self._lock:
