@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from provision_api import header, page
+from provision_api import header, idn, page
 from provision_api.auth import authenticate
 from provision_api.database import Row, Statement, fetch
 from provision_api.problem import Problem
@@ -27,6 +27,9 @@ from provision_api.shape import JSON, read_query
 from provision_api.state import state_of
 
 Name = Annotated[str, Field(min_length=1, max_length=255)]
+
+# Filters that are names of the DNS.
+NAMES = frozenset({"name", "zone", "host", "domain_name"})
 
 _PAGE = ("filter", JSONB), ("after", Uuid), ("limit", Integer)
 _IDS = bindparam("ids", type_=ARRAY(Uuid))
@@ -41,7 +44,8 @@ class InventoryQuery(page.PageQuery):
 
     def filters(self) -> dict[str, Any]:
         """As the database's functions take it."""
-        return self.model_dump(mode="json", exclude={"limit", "after"}, exclude_none=True)
+        given = self.model_dump(mode="json", exclude={"limit", "after"}, exclude_none=True)
+        return given | {name: idn.a_labels(given[name]) for name in NAMES & given.keys()}
 
 
 class DomainQuery(InventoryQuery):

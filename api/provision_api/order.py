@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from starlette.requests import Request
 from starlette.responses import Response
 
-from provision_api import header, page
+from provision_api import header, idn, page
 from provision_api.auth import authenticate
 from provision_api.database import Caller, Statement, fetch
 from provision_api.limit import extend_deadline
@@ -231,7 +231,7 @@ async def create(request: Request) -> Response:
     options = _options(body, caller, header.traceparent(request))
 
     async def submit(connection: AsyncConnection) -> tuple[UUID, Document]:
-        items = Jsonb([item.model_dump() for item in body.items])
+        items = Jsonb([item.model_dump() | {"data": idn.item_data(item.operation, item.data)} for item in body.items])
         rows = await fetch(connection, _SUBMIT, customer=caller.customer, items=items, key=key, options=Jsonb(options))
         order_id: UUID = rows[0]["id"]
         return order_id, await _read_document(connection, order_id)
