@@ -126,10 +126,13 @@ GRANT INSERT (tenant_customer_id, org_id, domain_id, name, reason) ON provision_
 GRANT INSERT (tenant_customer_id, org_id, domain_id, name, hosts, contacts, pw, statuses, ds_records) ON provision_domain_update TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, certificate_id) ON provision_ssl_renew TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, certificate_id, reason) ON provision_ssl_revoke TO provision_integration;
+GRANT INSERT (tenant_customer_id, org_id, accreditation_id, name, period, pw) ON provision_domain_transfer TO provision_integration;
+GRANT INSERT (tenant_customer_id, org_id, name, action) ON provision_domain_transfer_answer TO provision_integration;
 -- Naming a row to update or return it takes the right to read its key.
 GRANT SELECT (id, tenant_customer_id, org_id) ON provision_contact, provision_host, provision_domain, provision_ssl TO provision_integration;
 GRANT SELECT (id, tenant_customer_id, org_id) ON provision_contact_update, provision_contact_delete, provision_host_update, provision_host_delete TO provision_integration;
-GRANT SELECT (id, tenant_customer_id, org_id) ON provision_domain_renew, provision_domain_delete, provision_domain_restore, provision_domain_update TO provision_integration;
+GRANT SELECT (id, tenant_customer_id, org_id) ON provision_domain_renew, provision_domain_delete, provision_domain_restore, provision_domain_update, provision_domain_transfer, provision_domain_transfer_answer
+    TO provision_integration;
 GRANT SELECT (id, tenant_customer_id, org_id) ON provision_ssl_renew, provision_ssl_revoke TO provision_integration;
 
 -- Clusters and deployments.
@@ -158,9 +161,9 @@ GRANT SELECT ON compute_cluster, deployment TO provision_worker;
 -- Workers.
 GRANT EXECUTE ON FUNCTION worker_register(text, text, int, text, text[]), worker_heartbeat(uuid), worker_deregister(uuid), job_claim(uuid, text[], int), job_record(uuid, jsonb),
     job_next_due(text[]), job_children(uuid), job_wake_key(), engine_sweep(uuid), effect_begin(uuid, bigint, text, jsonb), effect_finish(uuid, bigint, text, text, jsonb),
-    effect_open(uuid, int), effect_settle(uuid, text, text, text, uuid, bigint), inventory_missing(text, uuid, text), domain_auth_code_keep(uuid, text),
+    registry_message_take(uuid, bigint, jsonb), effect_open(uuid, int), effect_settle(uuid, text, text, text, uuid, bigint), inventory_missing(text, uuid, text), domain_auth_code_keep(uuid, text),
     webhook_take(uuid, int), webhook_delivered(uuid, bigint, uuid, text, uuid, boolean), webhook_failed(uuid, bigint, uuid, text, uuid, jsonb, text) TO provision_worker;
-GRANT SELECT ON accreditation, job, job_lease, effect, schedule, setting, contact, host, domain, certificate, domain_contact, domain_host, provision_domain_contact, provision_contact, provision_host, provision_domain, provision_domain_update, provision_ssl, secret TO provision_worker;
+GRANT SELECT ON accreditation, job, job_lease, effect, registry_message, schedule, setting, contact, host, domain, certificate, domain_contact, domain_host, provision_domain_contact, provision_contact, provision_host, provision_domain, provision_domain_update, provision_ssl, secret TO provision_worker;
 
 GRANT EXECUTE ON FUNCTION verification_mail(uuid), verification_mailed(uuid) TO provision_worker;
 

@@ -24,6 +24,7 @@ TYPES = ["provision_contact_create", "provision_domain_create", "provision_host_
 TYPES += ["provision_contact_update", "provision_contact_delete", "provision_host_update", "provision_host_delete"]
 TYPES += ["provision_domain_renew", "provision_domain_delete", "provision_domain_restore", "provision_domain_update"]
 TYPES += ["provision_ssl_renew", "provision_ssl_revoke"]
+TYPES += ["provision_domain_transfer_request", "provision_domain_transfer_answer"]
 
 # Every setting a zone must have.
 ZONE: Json = {

@@ -42,7 +42,8 @@ KINDS: tuple[str, ...] = (
     *("provision_contact", "provision_contact_delete", "provision_contact_update"),
     *("provision_deployment", "provision_deployment_stop"),
     "provision_domain",
-    *("provision_domain_delete", "provision_domain_renew", "provision_domain_restore", "provision_domain_update"),
+    *("provision_domain_delete", "provision_domain_renew", "provision_domain_restore"),
+    *("provision_domain_transfer", "provision_domain_transfer_answer", "provision_domain_update"),
     *("provision_host", "provision_host_delete", "provision_host_update"),
     *("provision_ssl", "provision_ssl_renew", "provision_ssl_revoke"),
     "provision_wpaas",
@@ -280,6 +281,7 @@ OWN: dict[str, Row] = {
     "provision_contact_update": {"email": "jane@example.org"},
     "provision_domain": {"name": "example.test"},
     "provision_domain_update": {"statuses": ["clientHold"]},
+    "provision_domain_transfer": {"name": "elsewhere.test", "pw": "told by its holder"},
     "provision_host": {"name": "ns1.example.net"},
     "provision_host_update": {"addresses": ["192.0.2.9"]},
     "provision_ssl": {"domain_name": "example.test"},
@@ -309,11 +311,13 @@ def own(shop: Shop, kind: str) -> Row:
     columns = OWN.get(kind, {})
     if not change:
         return columns
-    if about == "domain":
+    if about == "domain" and change != "transfer":
         return columns | of_a_domain(shop, change)
     if about == "ssl":
         shop.done(certificate_item(f"{uuid4().hex}.example.test"))
         return {"certificate_id": shop.value("SELECT id FROM certificate ORDER BY id DESC LIMIT 1")}
+    if change == "transfer":
+        return columns
     found = shop.value(f"SELECT id FROM {about} ORDER BY name DESC LIMIT 1")
     if found is None:
         shop.done(domain_item())
@@ -366,6 +370,11 @@ def of_a_domain(shop: Shop, change: str) -> Row:
             "UPDATE domain SET rgp_state = 'redemptionPeriod', rgp_until = now(), purge_date = now() WHERE id = %s",
             [id],
         )
+    if change == "transfer_answer":
+        shop.connection.execute(
+            "UPDATE domain SET transfer_registrar = 'them', transfer_due = now() WHERE id = %s", [id]
+        )
+        return {"object_id": id, "name": name, "action": "approve"}
     return {"domain_id": id, "name": name}
 
 

@@ -57,6 +57,7 @@ class Org:
     space: UUID
     user: UUID
     things: dict[str, UUID] = field(default_factory=dict)
+    domain: str = ""
 
 
 @dataclass
@@ -128,6 +129,10 @@ def furnish(shop: Shop, account: UUID, name: str) -> Org:
     with asking(shop, owner, account, org):
         made.things["capacity_request"] = shop.value("SELECT id FROM capacity_request_create(%s, 3, 60)", org)
     deploy(shop, made)
+    shop.connection.execute(
+        "UPDATE domain SET transfer_registrar = 'them', transfer_due = now() WHERE name = %s", [f"{name}.test"]
+    )
+    made.domain = f"{name}.test"
     made.things["domain"] = shop.value("SELECT id FROM domain WHERE name = %s", f"{name}.test")
     made.things |= {"cloud": shop.cloud, "site": new_site(shop, f"site-{name}", org)}
     keep_backup(shop, made.things["site"])
@@ -342,8 +347,8 @@ def allocated(table: str, org: Org) -> dict[str, Any]:
     return own | {"allocation_id": org.things["allocation"]} | limits
 
 
-def inserted(world: World, table: str) -> str:
-    """For whom the caller can insert rows into a table."""
+def columns_of(world: World, table: str, org: Org) -> dict[str, Any]:
+    """A row of a table for an org, about what the org has."""
     shop = world.shop
     values: dict[str, dict[str, Any]] = {
         "provision_contact": {"accreditation_id": shop.registry, **person("x")},
@@ -355,14 +360,21 @@ def inserted(world: World, table: str) -> str:
         "provision_domain_update": {"statuses": ["clientHold"]},
         "provision_domain": {"accreditation_id": shop.registry, "name": "other.test"},
         "provision_ssl": {"accreditation_id": shop.cloud, "domain_name": "x.example.net"},
+        "provision_domain_transfer": {"accreditation_id": shop.registry, "name": "else.test", "pw": "told"},
+        "provision_domain_transfer_answer": {"action": "approve"},
     }
+    row: dict[str, Any] = {"tenant_customer_id": org.account, "org_id": org.id} | values.get(table, {})
+    if table.startswith("provision_cluster"):
+        row |= {"accreditation_id": shop.cloud, "cluster_id": org.things["cluster"]}
+    return row | (allocated(table, org) or reference(table, org))
+
+
+def inserted(world: World, table: str) -> str:
+    """For whom the caller can insert rows into a table."""
+    shop = world.shop
     found = []
     for name, org in zip(WHOSE, world.orgs, strict=True):
-        row: dict[str, Any] = {"tenant_customer_id": org.account, "org_id": org.id}
-        if table.startswith("provision_cluster"):
-            values[table] = {"accreditation_id": shop.cloud, "cluster_id": org.things["cluster"]}
-        row |= values.get(table, {})
-        row |= allocated(table, org) or reference(table, org)
+        row = columns_of(world, table, org)
         try:
             with shop.connection.transaction(force_rollback=True):
                 shop.connection.execute(
@@ -396,6 +408,8 @@ def reference(table: str, org: Org) -> dict[str, Any]:
         return of_a_deployment(table, org)
     if table.startswith("provision_ssl_"):
         return {"certificate_id": org.things["certificate"]}
+    if table.startswith("provision_domain_transfer"):
+        return {"name": org.domain} if table.endswith("_answer") else {}
     if table.startswith("provision_domain_") or table.endswith(("_update", "_delete")):
         about = table.split("_")[1]
         return {f"{about}_id": org.things[about]}

@@ -20,3 +20,7 @@ WHERE p.id = %(id)s AND c.tenant_customer_id = p.tenant_customer_id ORDER BY t.k
 
 -- name: keep_auth_info
 SELECT domain_auth_code_keep(%(id)s, %(code)s)
+
+-- name: secret
+-- Of a transfer: what the holder told, by the id of the row, and what the name is given when it is here, by that of the job.
+SELECT value FROM secret WHERE id = %(id)s

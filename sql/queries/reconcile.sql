@@ -9,7 +9,8 @@ FROM (
     UNION ALL
     SELECT 'compute_cluster', id, arn, missing_reason FROM compute_cluster WHERE accreditation_id = %(accreditation)s AND state = 'active' AND arn IS NOT NULL
     UNION ALL
-    SELECT 'contact', id, handle, missing_reason FROM contact WHERE accreditation_id = %(accreditation)s AND deleted_date IS NULL
+    -- Without those that came with a name: they are its former registrar's.
+    SELECT 'contact', id, handle, missing_reason FROM contact WHERE accreditation_id = %(accreditation)s AND deleted_date IS NULL AND name IS NOT NULL
     UNION ALL
     SELECT 'domain', id, name::text, missing_reason FROM domain WHERE accreditation_id = %(accreditation)s AND deleted_date IS NULL
     UNION ALL

@@ -2,7 +2,8 @@
 --
 -- The life of a registered name: it is renewed (`provision_domain_renew`), deleted (`provision_domain_delete`) and restored
 -- (`provision_domain_restore`), and what time does to it is done by the sweeper: `domain_due` says when. `domain` keeps
--- where in its life a name is. `tld_profile` has whole sets of settings to begin a zone with.
+-- where in its life a name is. It comes from other registrars by `provision_domain_transfer` and goes to them by
+-- `provision_domain_transfer_answer`; `registry_message` is what registries tell. `tld_profile` has whole sets of settings to begin a zone with.
 
 ALTER TABLE domain
     ADD COLUMN statuses text[] NOT NULL DEFAULT '{}',
@@ -27,13 +28,13 @@ CREATE TABLE domain_due (
     basis_date timestamptz NOT NULL,
     CONSTRAINT domain_due_pk PRIMARY KEY (domain_id, what),
     CONSTRAINT domain_due_domain_fk FOREIGN KEY (domain_id) REFERENCES domain (id) ON DELETE CASCADE,
-    CONSTRAINT domain_due_what_ck CHECK (what IN ('notice', 'auto_renew', 'pending_delete', 'purge'))
+    CONSTRAINT domain_due_what_ck CHECK (what IN ('notice', 'auto_renew', 'pending_delete', 'purge', 'transfer'))
 );
 CREATE INDEX domain_due_date_ix ON domain_due (due_date);
 SELECT class.tenancy_policy('domain_due', 'domain_id IN (SELECT id FROM domain)');
 COMMENT ON TABLE domain_due IS 'What time will do to names, done by the sweeper: kept by a trigger of domain.';
 COMMENT ON COLUMN domain_due.domain_id IS 'The name.';
-COMMENT ON COLUMN domain_due.what IS 'notice (an event that it expires soon), auto_renew, pending_delete (redemption ends) or purge.';
+COMMENT ON COLUMN domain_due.what IS 'notice (an event that it expires soon), auto_renew, pending_delete (redemption ends), purge or transfer (the registry answers one by itself).';
 COMMENT ON COLUMN domain_due.due_date IS 'When.';
 COMMENT ON COLUMN domain_due.basis_date IS 'The date of the name that it follows from; if that stays, due_date does too.';
 
@@ -123,3 +124,84 @@ INSERT INTO order_operation VALUES
     ('domain.renew', 'domain_renew_plan', false, 'renews a domain'),
     ('domain.delete', 'domain_delete_plan', false, 'deletes a domain'),
     ('domain.restore', 'domain_restore_plan', false, 'restores a deleted domain');
+
+-- Transfers ----------------------------------------------------------------------------------------------------------
+
+ALTER TABLE domain
+    ADD COLUMN transfer_registrar text,
+    ADD COLUMN transfer_due timestamptz,
+    ADD CONSTRAINT domain_transfer_ck CHECK ((transfer_registrar IS NULL) = (transfer_due IS NULL));
+COMMENT ON COLUMN domain.transfer_registrar IS 'The registrar that wants it; NULL: none, or answered.';
+COMMENT ON COLUMN domain.transfer_due IS 'When the registry answers that by itself.';
+-- Of contacts that came with a name from another registrar no more than the handle may be known.
+ALTER TABLE contact ALTER name DROP NOT NULL, ALTER street DROP NOT NULL, ALTER city DROP NOT NULL, ALTER country_code DROP NOT NULL, ALTER email DROP NOT NULL;
+COMMENT ON COLUMN contact.name IS 'Name of the person or role; NULL: it came with a name that was transferred to us, and the registry does not tell.';
+
+CREATE TABLE provision_domain_transfer (
+    name fqdn NOT NULL,
+    period int,
+    pw text,
+    accreditation_tld_id uuid,
+    settings jsonb,
+    ry_expiry_date timestamptz,
+    CONSTRAINT provision_domain_transfer_accreditation_tld_fk FOREIGN KEY (accreditation_tld_id) REFERENCES accreditation_tld (id)
+) INHERITS (class.audit_trail, class.provision);
+SELECT class.adopt_provision('provision_domain_transfer', job_type => 'provision_domain_transfer_request', providers => '{epp,manual}', failure => true,
+    result_columns => '{ry_expiry_date}', secret_columns => '{pw}');
+COMMENT ON TABLE provision_domain_transfer IS 'Transfers a domain here from another registrar.';
+COMMENT ON COLUMN provision_domain_transfer.name IS 'The name.';
+COMMENT ON COLUMN provision_domain_transfer.period IS 'Years the transfer adds; the first of the zone''s transfer_periods if not given.';
+COMMENT ON COLUMN provision_domain_transfer.pw IS 'The transfer secret (auth info) that its holder has told; kept in secret from the start, and NULL here.';
+COMMENT ON COLUMN provision_domain_transfer.accreditation_tld_id IS 'The zone at the accreditation; found from the name if not given.';
+COMMENT ON COLUMN provision_domain_transfer.settings IS 'The zone''s settings when the order was accepted; later changes do not touch it.';
+COMMENT ON COLUMN provision_domain_transfer.ry_expiry_date IS 'When the registration ends, as the registry says.';
+
+CREATE TABLE provision_domain_transfer_answer (
+    name fqdn NOT NULL,
+    action text NOT NULL,
+    object_id uuid NOT NULL,
+    CONSTRAINT provision_domain_transfer_answer_action_ck CHECK (action IN ('approve', 'reject', 'cancel'))
+) INHERITS (class.audit_trail, class.provision);
+SELECT class.adopt_provision('provision_domain_transfer_answer', job_type => 'provision_domain_transfer_answer', providers => '{epp,manual}');
+COMMENT ON TABLE provision_domain_transfer_answer IS 'Approves or rejects the transfer of a domain to another registrar, or cancels that of one to here.';
+COMMENT ON COLUMN provision_domain_transfer_answer.name IS 'The name.';
+COMMENT ON COLUMN provision_domain_transfer_answer.action IS 'approve, reject or cancel.';
+COMMENT ON COLUMN provision_domain_transfer_answer.object_id IS 'The domain that is wanted elsewhere, or the row of provision_domain_transfer to be cancelled; found from the name.';
+
+CREATE TABLE registry_message (
+    id uuid NOT NULL DEFAULT new_id(),
+    accreditation_id uuid NOT NULL,
+    message_id text NOT NULL,
+    queued_date timestamptz,
+    text text NOT NULL,
+    kind text NOT NULL,
+    data jsonb NOT NULL,
+    xml text NOT NULL,
+    created_date timestamptz NOT NULL DEFAULT engine_now(),
+    CONSTRAINT registry_message_pk PRIMARY KEY (id),
+    CONSTRAINT registry_message_uk UNIQUE (accreditation_id, message_id),
+    CONSTRAINT registry_message_accreditation_fk FOREIGN KEY (accreditation_id) REFERENCES accreditation (id),
+    CONSTRAINT registry_message_kind_ck CHECK (kind IN ('pending_action', 'transfer', 'domain', 'other'))
+);
+CREATE INDEX registry_message_trid_ix ON registry_message ((data ->> 'cl_trid')) WHERE kind = 'pending_action';
+COMMENT ON TABLE registry_message IS 'What registries told in their poll queues (RFC 5730), each message once; acknowledged there after it is here.';
+COMMENT ON COLUMN registry_message.id IS 'Id.';
+COMMENT ON COLUMN registry_message.accreditation_id IS 'In whose queue it was.';
+COMMENT ON COLUMN registry_message.message_id IS 'Its id there.';
+COMMENT ON COLUMN registry_message.queued_date IS 'When the registry wrote it.';
+COMMENT ON COLUMN registry_message.text IS 'What it says to people.';
+COMMENT ON COLUMN registry_message.kind IS 'pending_action (the end of one), transfer, domain (as it is now, after an auto-renewal) or other.';
+COMMENT ON COLUMN registry_message.data IS 'What it says to programs.';
+COMMENT ON COLUMN registry_message.xml IS 'All of it, secrets masked.';
+COMMENT ON COLUMN registry_message.created_date IS 'When it was stored.';
+
+INSERT INTO setting VALUES ('registry_poll_seconds', '60', 'how often the message queue of a registry is looked at', 'integer', 1, 86400);
+INSERT INTO job_type VALUES
+    ('provision_domain_transfer_request', 'transfers a domain here (RFC 5731)', 20),
+    ('provision_domain_transfer_answer', 'approves, rejects or cancels a transfer (RFC 5731)', 20),
+    ('registry_poll', 'reads the message queue of a registry (RFC 5730)', 20);
+INSERT INTO order_operation VALUES
+    ('domain.transfer', 'domain_transfer_plan', false, 'transfers a domain here from another registrar'),
+    ('transfer.approve', 'transfer_approve_plan', false, 'lets a domain go to the registrar that wants it'),
+    ('transfer.reject', 'transfer_reject_plan', false, 'keeps a domain that another registrar wants'),
+    ('transfer.cancel', 'transfer_cancel_plan', false, 'takes a transfer back that was asked for and is not decided');

@@ -281,7 +281,7 @@ BEGIN
     SELECT o.id, o.tenant_customer_id, o.org_id, CASE WHEN o.id = ANY (_created) THEN 'created' ELSE 'processing' END, jsonb_array_length(o.items), o.priority, o.external_reference, o.metadata, o.traceparent
     FROM unnest(p_orders) AS o WHERE o.same_as IS NULL;
     INSERT INTO order_item (id, order_id, tenant_customer_id, org_id, position, operation, data, status, open_count)
-    SELECT i.id, i.order_id, i.tenant_customer_id, i.org_id, i.position, i.operation, i.data, CASE WHEN i.operation = ANY (_approved) THEN 'waiting' ELSE 'processing' END, s.n
+    SELECT i.id, i.order_id, i.tenant_customer_id, i.org_id, i.position, i.operation, CASE WHEN i.data ? 'pw' THEN i.data - 'pw' ELSE i.data END, CASE WHEN i.operation = ANY (_approved) THEN 'waiting' ELSE 'processing' END, s.n
     FROM unnest(p_items) AS i JOIN (SELECT item_id, count(*) AS n FROM unnest(p_steps) GROUP BY 1) AS s ON s.item_id = i.id;
     WITH stored AS (
         INSERT INTO order_item_plan (id, order_item_id, order_id, tenant_customer_id, org_id, name, provision_table, provision_id, data, open_count, priority, traceparent, status, processing_date)

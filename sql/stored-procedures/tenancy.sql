@@ -380,10 +380,13 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: whoever adds an accreditation need not be allowed to write the schedule.
 BEGIN
     INSERT INTO schedule (name, job_type, accreditation_id, every, next_date)
-    SELECT 'reconcile ' || a.id, 'reconcile', a.id, interval '1 hour', engine_now() + interval '1 hour' FROM new_rows AS a WHERE a.provider <> 'manual';
+    SELECT 'reconcile ' || a.id, 'reconcile', a.id, interval '1 hour', engine_now() + interval '1 hour' FROM new_rows AS a WHERE a.provider <> 'manual'
+    UNION ALL
+    SELECT 'registry poll ' || a.id, 'registry_poll', a.id, e.every, engine_now() + e.every
+    FROM new_rows AS a CROSS JOIN LATERAL (SELECT make_interval(secs => setting_value('registry_poll_seconds')::int) AS every) AS e WHERE a.provider = 'epp';
     RETURN NULL;
 END $$;
-COMMENT ON FUNCTION accreditation_scheduled() IS 'Every accreditation is reconciled once an hour.';
+COMMENT ON FUNCTION accreditation_scheduled() IS 'Every accreditation is reconciled once an hour, and the message queue of a registry read every registry_poll_seconds.';
 SELECT class.replace_trigger('accreditation_scheduled_tg', 'accreditation', 'AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', 'accreditation_scheduled()');
 
 CREATE OR REPLACE FUNCTION accreditation_queued() RETURNS trigger

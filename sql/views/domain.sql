@@ -15,7 +15,7 @@ SELECT d.id, d.name, a.name AS accreditation, d.ry_created_date, d.ry_expiry_dat
     (SELECT jsonb_object_agg(x.type, x.refs) FROM (SELECT dc.type, jsonb_agg(c.reference ORDER BY c.reference) AS refs FROM domain_contact AS dc JOIN contact AS c ON c.id = dc.contact_id WHERE dc.domain_id = d.id GROUP BY 1) AS x) AS contacts,
     (SELECT array_agg(h.name::text ORDER BY h.name) FROM domain_host AS dh JOIN host AS h ON h.id = dh.host_id WHERE dh.domain_id = d.id) AS hosts,
     d.statuses, d.ds_records, CASE WHEN d.purge_date IS NOT NULL OR d.rgp_until > engine_now() THEN d.rgp_state END AS rgp_state,
-    CASE WHEN d.purge_date IS NOT NULL OR d.rgp_until > engine_now() THEN d.rgp_until END AS rgp_until, d.purge_date, d.auto_renew,
+    CASE WHEN d.purge_date IS NOT NULL OR d.rgp_until > engine_now() THEN d.rgp_until END AS rgp_until, d.purge_date, d.auto_renew, d.transfer_registrar, d.transfer_due,
     d.created_date, d.deleted_date, d.missing_reason, d.tenant_customer_id, d.org_id
 FROM domain AS d JOIN accreditation AS a ON a.id = d.accreditation_id;
 COMMENT ON VIEW v_domain IS 'Registered names with their contacts, name servers and the grace period they are in.';

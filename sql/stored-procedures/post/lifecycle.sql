@@ -87,7 +87,9 @@ LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
     IF p_domain.deleted_date IS NOT NULL THEN
         RETURN;
-    ELSIF p_domain.purge_date IS NOT NULL THEN
+    END IF;
+    RETURN QUERY SELECT 'transfer', p_domain.transfer_due, p_domain.transfer_due WHERE p_domain.transfer_due IS NOT NULL;
+    IF p_domain.purge_date IS NOT NULL THEN
         RETURN QUERY VALUES ('purge', p_domain.purge_date, p_domain.purge_date);
         RETURN QUERY SELECT 'pending_delete', p_domain.rgp_until, p_domain.rgp_until WHERE p_domain.rgp_state = 'redemptionPeriod';
     ELSIF p_domain.ry_expiry_date IS NOT NULL THEN
@@ -136,7 +138,7 @@ BEGIN
     END LOOP;
     RETURN _done;
 END $$;
-COMMENT ON FUNCTION sweep_domains() IS 'Does with names what is due: tells that they expire, renews, purges. Returns how many things.';
+COMMENT ON FUNCTION sweep_domains() IS 'Does with names what is due: tells that they expire, renews, purges, asks how a transfer ended. Returns how many things.';
 
 CREATE OR REPLACE FUNCTION domain_due_now(p_due domain_due, p_domain domain) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -150,6 +152,10 @@ BEGIN
         WHEN 'auto_renew' THEN
             PERFORM domain_auto_renew(p_domain);
             _next := engine_now() + interval '1 day';
+        WHEN 'transfer' THEN
+            -- The registry has decided by now, and its message says how; the queue is read at once.
+            UPDATE schedule SET next_date = engine_now() WHERE job_type = 'registry_poll' AND accreditation_id = p_domain.accreditation_id AND next_date > engine_now();
+            _next := engine_now() + interval '1 hour';
         WHEN 'pending_delete' THEN
             UPDATE domain SET rgp_state = 'pendingDelete', rgp_until = purge_date, updated_date = engine_now(), updated_by = caller_name() WHERE id = p_domain.id;
             PERFORM domain_note(ARRAY[p_domain.id], 'pending_delete');

@@ -6,7 +6,20 @@ from dataclasses import dataclass
 from provision_worker.job import Outcome
 from provision_worker.task import Task
 
-from . import certificate, contact, deployment, domain, event, host, lifecycle, reconcile, registrar, session
+from . import (
+    certificate,
+    contact,
+    deployment,
+    domain,
+    event,
+    host,
+    lifecycle,
+    poll,
+    reconcile,
+    registrar,
+    session,
+    transfer,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,9 @@ def default_actions() -> Actions:
         "provision_domain_renew": Action(at(epp=lifecycle.renew, aws=registrar.renew)),
         "provision_domain_delete": Action(at(epp=lifecycle.delete, aws=registrar.delete)),
         "provision_domain_restore": Action(lifecycle.restore),
+        "provision_domain_transfer_request": Action(transfer.request),
+        "provision_domain_transfer_answer": Action(transfer.answer),
+        "registry_poll": Action(poll.run),
         "provision_ssl_create": Action(certificate.create),
         "provision_ssl_renew": Action(certificate.renew),
         "provision_ssl_revoke": Action(certificate.revoke),

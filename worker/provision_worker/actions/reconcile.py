@@ -16,7 +16,7 @@ from provision_worker.effects import fenced
 from provision_worker.job import Lease, Outcome, again, completed
 from provision_worker.task import Site, Task
 
-from . import certificate, contact, deployment, domain, host, lifecycle, registrar
+from . import certificate, contact, deployment, domain, host, lifecycle, registrar, transfer
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +35,11 @@ FIND: dict[str, Callable[[Site, dict[str, Any], UUID], str | None]] = {
     "domain.renew": lifecycle.find_renewal,
     "domain.delete": lifecycle.find_deletion,
     "domain.restore": lifecycle.find_restoration,
+    "transfer.request": transfer.find_request,
+    "transfer.secret": transfer.find_secret,
+    "transfer.approve": transfer.find_answer,
+    "transfer.reject": transfer.find_answer,
+    "transfer.cancel": transfer.find_answer,
     "certificate.request": certificate.find,
     "certificate.revoke": certificate.find_end,
     "certificate.delete": certificate.find_end,

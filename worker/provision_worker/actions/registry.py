@@ -116,12 +116,12 @@ def _settle(task: Task, found: I | None, result: Callable[[I], Json], is_pending
     if found and "pendingCreate" not in found.statuses:
         return completed(result(found))
     looks = int(task.state.get("looks", 0)) + 1
-    if not found and task.state.get("was_seen"):
-        return failed("the registry took the request, looked into it, and decided against it")
+    if not found and (task.state.get("was_seen") or is_refused(task)):
+        return failed(_refusal(task))
     if not found and not is_pending and looks > LOOKS_FOR_CREATED:
         return failed("the registry answered that the object was created, but does not have it")
     put_off = pending if found or is_pending else again
-    return put_off(_patience(looks), {"looks": looks, "was_seen": bool(found)}, "the registry has not decided yet")
+    return put_off(patience(looks), {"looks": looks, "was_seen": bool(found)}, "the registry has not decided yet")
 
 
 def alter(
@@ -212,12 +212,25 @@ def _decided(task: Task, step: str, info: epp.Command[I], come_of: Callable[[I |
         raise
     if result is not None and not result.get("is_pending"):
         return completed(result)
-    if result is None and task.state.get("was_seen"):
+    if result is None and (task.state.get("was_seen") or is_refused(task)):
         task.effects.gone(step)
-        return failed("the registry took the request, looked into it, and decided against it")
+        return failed(_refusal(task))
     looks = int(task.state.get("looks", 0)) + 1
     state = {"looks": looks, "was_seen": result is not None or bool(task.state.get("was_seen"))}
-    return pending(_patience(looks), state, "the registry has not decided yet")
+    return pending(patience(looks), state, "the registry has not decided yet")
+
+
+def is_refused(task: Task) -> bool:
+    """Whether the registry has told that it decided against what the job asked for."""
+    verdict = task.resources.row("registry", "verdict", job=task.job.job_id)
+    return verdict is not None and not verdict["is_done"]
+
+
+def _refusal(task: Task) -> str:
+    """Why the registry decided against what it had taken, in its words if it has told."""
+    verdict = task.resources.row("registry", "verdict", job=task.job.job_id)
+    told = f": {verdict['text']}" if verdict and verdict["text"] else ""
+    return f"the registry took the request, looked into it, and decided against it{told}"
 
 
 def require_ours(site: Site, found: I | None, name: str) -> I:
@@ -237,7 +250,8 @@ def require_open(found: Info, name: str, verb: str) -> None:
         raise Refused(f"{name} has status {', '.join(blocking)} at the registry")
 
 
-def _patience(looks: int) -> float:
+def patience(looks: int) -> float:
+    """Seconds until the next look at what the registry decides about."""
     return random.uniform(0.5, 1) * min(LOOK_LIMIT_SECONDS, LOOK_SECONDS * (1 << min(looks, 20)))
 
 

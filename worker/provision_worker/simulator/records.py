@@ -16,8 +16,8 @@ class Policy:
     """The rules a registry is free to choose. `extensions` are the URIs it offers; the grace periods are RFC 3915's.
 
     Restores want a report in `restore_report_zones`, or everywhere with `restore_report`; in `thin_zones` domains have
-    no contacts. Labels that start with `refused_prefix` are never registered (2306), which gives demos and tests a name
-    that is refused.
+    no contacts. `transfer_unanswered` is what becomes of a transfer when its time is up. Labels that start with
+    `refused_prefix` are never registered (2306), which gives demos and tests a name that is refused.
     """
 
     zones: tuple[str, ...] = ("test", "co.test", "example")
@@ -29,6 +29,7 @@ class Policy:
     max_name_servers: int = 13
     max_sessions: int = 20
     transfer_at_once: bool = False
+    transfer_unanswered: Literal["approve", "cancel", "keep"] = "approve"
     restore_report: bool = False
     restore_report_zones: tuple[str, ...] = ()
     thin_zones: tuple[str, ...] = ()

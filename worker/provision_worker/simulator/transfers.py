@@ -97,14 +97,20 @@ def _pending(record: Movable) -> TransferState:
 
 
 def approve_if_due(store: Store, domain: Domain) -> None:
-    """The registry approves by itself what the losing registrar did not answer in time."""
+    """The registry approves by itself, or cancels, what the losing registrar did not answer in time."""
     state = domain.transfer
     if state is None or "pendingTransfer" not in domain.statuses or state.acted_at > store.now():
         return
+    if store.policy.transfer_unanswered == "keep":
+        return
     losing = domain.sponsor
-    _finish(store, domain, state, "serverApproved")
+    _finish(
+        store, domain, state, "serverApproved" if store.policy.transfer_unanswered == "approve" else "serverCancelled"
+    )
     for registrar in (losing, state.requested_by):
-        store.notify(registrar, f"Transfer of {domain.name} approved by the registry.", _data(domain, state))
+        store.notify(
+            registrar, f"Transfer of {domain.name} ended by the registry: {state.status}.", _data(domain, state)
+        )
 
 
 def _settled(store: Store, record: Movable, state: TransferState, status: str, told: str) -> Answer:

@@ -1,0 +1,80 @@
+-- What registries tell in their message queues. registry_message_take() stores a message once, before the worker acknowledges
+-- it, and does at once what follows from it: jobs that wait for the other side look, names are renewed, wanted or gone.
+
+CREATE OR REPLACE FUNCTION registry_message_take(p_job uuid, p_claim_no bigint, p_message jsonb) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: messages are written only through here.
+DECLARE
+    _message registry_message;
+BEGIN
+    PERFORM effect_fence(p_job, p_claim_no);
+    INSERT INTO registry_message (accreditation_id, message_id, queued_date, text, kind, data, xml)
+    SELECT j.accreditation_id, m.message_id, m.queued_date, m.text, m.kind, m.data, m.xml
+    FROM job AS j CROSS JOIN jsonb_to_record(p_message) AS m (message_id text, queued_date timestamptz, text text, kind text, data jsonb, xml text) WHERE j.id = p_job
+    ON CONFLICT DO NOTHING RETURNING * INTO _message;
+    IF _message.id IS NULL THEN
+        RETURN false;
+    END IF;
+    CASE _message.kind
+        WHEN 'pending_action' THEN PERFORM registry_message_decided(_message);
+        WHEN 'transfer' THEN PERFORM registry_message_transfer(_message);
+        WHEN 'domain' THEN PERFORM registry_message_domain(_message);
+        ELSE NULL;
+    END CASE;
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION registry_message_take(uuid, bigint, jsonb) IS 'Stores a message of a registry and does what follows from it; false: it was there already.';
+
+CREATE OR REPLACE FUNCTION registry_message_decided(p_message registry_message) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _trid constant text := p_message.data ->> 'cl_trid';
+BEGIN
+    -- The command had the token of its effect as client transaction id.
+    IF _trid ~ '^pv-[0-9a-f]{32}$' THEN
+        PERFORM job_poke(ARRAY(SELECT job_id FROM effect WHERE token = substr(_trid, 4)::uuid));
+    END IF;
+END $$;
+COMMENT ON FUNCTION registry_message_decided(registry_message) IS 'The registry has decided about a command: its job looks now.';
+
+CREATE OR REPLACE FUNCTION registry_message_transfer(p_message registry_message) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _name constant text := p_message.data ->> 'name';
+    _status constant text := p_message.data ->> 'status';
+    _by constant text := p_message.data ->> 'requested_by';
+    _is_ours constant boolean := _by IS NOT DISTINCT FROM (SELECT registrar_id FROM accreditation WHERE id = p_message.accreditation_id);
+    _domain domain;
+BEGIN
+    PERFORM job_poke(ARRAY(
+        SELECT t.job_id FROM object_operation AS o JOIN provision_domain_transfer AS t ON t.id = o.provision_id
+        WHERE o.object_type = 'domain transfer' AND o.object_key = _name AND t.accreditation_id = p_message.accreditation_id));
+    SELECT * INTO _domain FROM domain WHERE name = _name AND accreditation_id = p_message.accreditation_id AND deleted_date IS NULL FOR UPDATE;
+    IF NOT FOUND OR _is_ours THEN
+        RETURN;
+    ELSIF _status = 'pending' THEN
+        UPDATE domain SET transfer_registrar = COALESCE(_by, 'another registrar'), transfer_due = COALESCE((p_message.data ->> 'acted_at')::timestamptz, engine_now()),
+            updated_date = engine_now(), updated_by = caller_name() WHERE id = _domain.id;
+        PERFORM domain_note(ARRAY[_domain.id], 'transfer_requested', format('%s is wanted by %s; without an answer the registry decides on %s', _name, _by, p_message.data ->> 'acted_at'));
+    ELSIF _status LIKE '%Approved' THEN
+        PERFORM domain_lost(_domain.id, _by);
+    ELSE
+        PERFORM domain_kept(_domain.id, CASE WHEN _status LIKE '%Rejected' THEN 'transfer_rejected' ELSE 'transfer_cancelled' END, format('%s stays: %s', _name, _status));
+    END IF;
+END $$;
+COMMENT ON FUNCTION registry_message_transfer(registry_message) IS 'News of a transfer: one to here looks how it stands; a name of ours is wanted by another registrar, is gone, or stays.';
+
+CREATE OR REPLACE FUNCTION registry_message_domain(p_message registry_message) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _expiry constant timestamptz := p_message.data ->> 'expires_at';
+    _domain domain;
+BEGIN
+    SELECT * INTO _domain FROM domain WHERE name = p_message.data ->> 'name' AND accreditation_id = p_message.accreditation_id AND deleted_date IS NULL FOR UPDATE;
+    IF FOUND AND _expiry > COALESCE(_domain.ry_expiry_date, '-infinity') THEN
+        UPDATE domain SET ry_expiry_date = _expiry, rgp_state = 'autoRenewPeriod', rgp_until = engine_now() + make_interval(hours => (tld_settings(accreditation_tld_id) ->> 'grace_hours_renew')::int),
+            updated_date = engine_now(), updated_by = caller_name() WHERE id = _domain.id;
+        PERFORM domain_note(ARRAY[_domain.id], 'auto_renewed', format('%s expires on %s: the registry renewed it', _domain.name, domain_day(_expiry)));
+    END IF;
+END $$;
+COMMENT ON FUNCTION registry_message_domain(registry_message) IS 'A name as it is now: the registry renewed it by itself.';

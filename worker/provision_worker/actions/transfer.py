@@ -1,0 +1,185 @@
+"""Transfers at EPP registries (RFC 5731 section 3.2.4): to here, and the answers to those that others ask for."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from provision_worker.effects import Thing
+from provision_worker.job import Json, Outcome, completed, failed, pending
+from provision_worker.providers import epp
+from provision_worker.providers.epp.domain import DomainInfo, DomainUpdate
+from provision_worker.task import Site, Task
+
+from . import registry
+
+REQUEST, SECRET = "transfer.request", "transfer.secret"
+OVERDUE_SECONDS = 3600.0
+"""So long after its due date a transfer that nobody has decided is taken back."""
+COMPUTED = frozenset({"ok", "inactive", "linked"})
+"""Statuses that a registry does not keep but works out (RFC 5731 section 2.3)."""
+ENDINGS = {
+    "clientRejected": "was rejected by its registrar",
+    "clientCancelled": "was cancelled",
+    "serverCancelled": "was cancelled by the registry",
+}
+ANSWERS = {
+    "approve": (epp.TransferOp.APPROVE, ("clientApproved", "serverApproved")),
+    "reject": (epp.TransferOp.REJECT, ("clientRejected",)),
+    "cancel": (epp.TransferOp.CANCEL, ("clientCancelled", "serverCancelled")),
+}
+
+
+def request(task: Task) -> Outcome:
+    """Asks for a domain of another registrar, and waits until that, the registry or time has decided."""
+    name = task.job.data["name"]
+    row = task.resources.row("domain", "secret", id=task.job.reference_id)
+    if not row:
+        return failed("the auth info is gone; the row is final already")
+    secret: str = row["value"]
+
+    def find(token: UUID) -> Thing | None:
+        found = registry.look(task.site, epp.domain.info(name))
+        state = query(task.site, name, secret)
+        is_asked = state and state.status == "pending" and state.requested_by == task.site.accreditation.registrar_id
+        return Thing(name) if is_asked or (found and registry.is_sponsored(task.site, found)) else None
+
+    def make(token: UUID) -> Thing:
+        found = registry.look(task.site, epp.domain.info(name, secret))
+        _require_foreign(task.site, found, name)
+        years = task.job.data["period"]
+        registry.send(task.site, epp.domain.transfer(epp.TransferOp.REQUEST, name, secret, years), token)
+        return Thing(name, {"from": found.trail.sponsor if found else None})
+
+    made = task.effects.once(REQUEST, {"name": name}, make=make, find=find)
+    found = registry.look(task.site, epp.domain.info(name))
+    if found and registry.is_sponsored(task.site, found):
+        return _arrived(task, name, secret)
+    return _undecided(task, name, query(task.site, name, secret), made.get("from"))
+
+
+def _require_foreign(site: Site, found: DomainInfo | None, name: str) -> None:
+    if found is None:
+        raise registry.Refused(f"the registry does not have {name}")
+    if registry.is_sponsored(site, found):
+        raise registry.Refused(f"{name} is with this registrar already")
+    registry.require_open(found, name, "Transfer")
+
+
+def _undecided(task: Task, name: str, state: epp.Transfer | None, losing: str | None) -> Outcome:
+    """What to make of a transfer that has not brought the domain here."""
+    if state and state.status == "pending":
+        due = state.acted_at
+        overdue = _seconds_since(task, due)
+        if overdue is not None and overdue > OVERDUE_SECONDS:
+            registry.send(task.site, epp.domain.transfer(epp.TransferOp.CANCEL, name), uuid4())
+            task.effects.gone(REQUEST)
+            return failed(f"nobody decided about the transfer of {name} until {due:%Y-%m-%d}; it was taken back")
+        looks = int(task.state.get("looks", 0)) + 1
+        until = f" until {due:%Y-%m-%d}" if due else ""
+        return pending(registry.patience(looks), {"looks": looks}, f"{losing or 'its registrar'} may answer{until}")
+    task.effects.gone(REQUEST)
+    status = state.status if state else ""
+    return failed(f"the transfer of {name} {ENDINGS.get(status, f'ended as {status or chr(63)}')}")
+
+
+def _seconds_since(task: Task, due: datetime | None) -> float | None:
+    row = task.resources.row("registry", "seconds_since", due=due) if due else None
+    return row["seconds"] if row else None
+
+
+def _arrived(task: Task, name: str, secret: str) -> Outcome:
+    """A domain that is ours now: all there is to know of it, after it was given a secret that nobody else knows."""
+    is_new = _change_secret(task, name)
+    found = registry.require_ours(task.site, registry.look(task.site, epp.domain.info(name)), name)
+    return completed({**describe(task.site, found), "is_secret_new": is_new})
+
+
+def _change_secret(task: Task, name: str) -> bool:
+    """Gives the domain the secret that is kept for it; false if the registry will not, for a lock maybe."""
+    row = task.resources.row("domain", "secret", id=task.job.job_id)
+    if not row:
+        return False
+    command = epp.domain.update(DomainUpdate(name, auth_info=row["value"]))
+
+    def make(token: UUID) -> Thing:
+        try:
+            registry.send(task.site, command, token)
+        except epp.EppRefused:
+            return Thing(name, {"is_new": False})
+        return Thing(name, {"is_new": True})
+
+    return bool(task.effects.once(SECRET, {"name": name}, make=make, find=lambda token: None).get("is_new"))
+
+
+def describe(site: Site, found: DomainInfo) -> Json:
+    """A domain as it is taken into the inventory: dates, statuses, name servers, contacts and DNSSEC records."""
+    names = dict.fromkeys((*found.host_objects, *found.subordinate_hosts))
+    registrant = [{"type": "registrant", "handle": found.registrant}] if found.registrant else []
+    return {
+        "roid": found.roid,
+        "ry_created_date": _text(found.trail.created_at),
+        "ry_expiry_date": _text(found.expires_at),
+        "statuses": [s for s in found.statuses if s not in COMPUTED and not s.startswith("pending")],
+        "hosts": [_host(site, name, name in found.host_objects) for name in names],
+        "contacts": registrant + [{"type": contact.role, "handle": contact.handle} for contact in found.contacts],
+        "ds_records": [asdict(record) for record in found.ds_records],
+    }
+
+
+def _host(site: Site, name: str, serves: bool) -> Json:
+    found = registry.look(site, epp.host.info(name))
+    addresses = [str(address) for address in found.addresses] if found else []
+    return {"name": name, "serves": serves, "addresses": addresses, "roid": found.roid if found else None}
+
+
+def answer(task: Task) -> Outcome:
+    """Approves, rejects or cancels a transfer; done as well if that is how it ended."""
+    name, action = task.job.data["name"], task.job.data["action"]
+    op, wanted = ANSWERS[action]
+
+    def find(token: UUID) -> Thing | None:
+        state = query(task.site, name)
+        return None if state and state.status == "pending" else Thing(name, {"status": state.status if state else ""})
+
+    def make(token: UUID) -> Thing:
+        result = registry.send(task.site, epp.domain.transfer(op, name), token)
+        return Thing(name, {"status": result.data.status or wanted[0]})
+
+    step = f"transfer.{action}"
+    made = task.effects.once(step, {"name": name}, make=make, find=find, look_first=True)
+    if made["status"] in wanted:
+        return completed({"transfer_status": made["status"]})
+    task.effects.gone(step)
+    return failed(f"the transfer of {name} had ended: {made['status'] or 'there is none'}")
+
+
+def find_request(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:
+    """The transfer that an effect was to ask for, if the domain has come or is on its way."""
+    name = parameters["name"]
+    state = query(site, name)
+    is_asked = state and state.status == "pending" and state.requested_by == site.accreditation.registrar_id
+    return f"{REQUEST} {name}" if is_asked or registry.find(site, epp.domain.info(name)) else None
+
+
+def find_secret(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:
+    """A new secret of a domain: it stays or falls with the transfer."""
+    return None
+
+
+def find_answer(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:
+    """An answer that may have been given: there is no transfer to be answered any more."""
+    state = query(site, parameters["name"])
+    return None if state and state.status == "pending" else f"the answer to the transfer of {parameters['name']}"
+
+
+def query(site: Site, name: str, secret: str | None = None) -> epp.Transfer | None:
+    """How the last transfer of a domain stands; None: there was none, or the registry does not tell us."""
+    try:
+        return registry.send(site, epp.domain.transfer(epp.TransferOp.QUERY, name, secret), uuid4()).data
+    except epp.EppRefused:
+        return None
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
