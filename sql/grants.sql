@@ -75,7 +75,7 @@ GRANT EXECUTE ON FUNCTION order_submit(uuid, jsonb, text, jsonb), order_submit_m
     TO provision_api, provision_integration, provision_operator;
 GRANT EXECUTE ON FUNCTION domain_page(jsonb, uuid, int), contact_page(jsonb, uuid, int), host_page(jsonb, uuid, int), certificate_page(jsonb, uuid, int)
     TO provision_api, provision_integration, provision_operator;
-GRANT EXECUTE ON FUNCTION domain_auth_info(uuid) TO provision_api, provision_integration;
+GRANT EXECUTE ON FUNCTION domain_auth_info(uuid), domain_check_begin(text), domain_check_answer(uuid), domain_set_auto_renew(text, boolean) TO provision_api, provision_integration;
 GRANT EXECUTE ON FUNCTION event_page(text, text[], int), webhook_create(jsonb) TO provision_api, provision_integration;
 GRANT EXECUTE ON FUNCTION webhook_change(uuid, jsonb, bigint), webhook_remove(uuid, bigint), webhook_secret_rotate(uuid), webhook_redeliver(uuid, uuid)
     TO provision_api, provision_integration, provision_operator;
@@ -112,7 +112,7 @@ GRANT EXECUTE ON FUNCTION usage_targets(uuid), usage_collected(uuid, bigint, uui
 -- Other systems insert what they want, and the engine's columns stay the engine's.
 GRANT INSERT (accreditation_id, tenant_customer_id, org_id, reference, handle, name, organization, street, city, state, postal_code, country_code, phone, fax, email) ON provision_contact TO provision_integration;
 GRANT INSERT (accreditation_id, tenant_customer_id, org_id, name, addresses) ON provision_host TO provision_integration;
-GRANT INSERT (accreditation_id, tenant_customer_id, org_id, name, registration_period, pw, is_complete) ON provision_domain TO provision_integration;
+GRANT INSERT (accreditation_id, tenant_customer_id, org_id, name, registration_period, pw, auto_renew, max_price, currency, is_complete) ON provision_domain TO provision_integration;
 GRANT UPDATE (is_complete) ON provision_domain TO provision_integration;
 GRANT INSERT ON provision_domain_contact, provision_domain_host TO provision_integration;
 GRANT INSERT (accreditation_id, tenant_customer_id, org_id, domain_name, alternative_names) ON provision_ssl TO provision_integration;
@@ -120,13 +120,13 @@ GRANT INSERT (tenant_customer_id, org_id, contact_id, name, organization, street
 GRANT INSERT (tenant_customer_id, org_id, contact_id) ON provision_contact_delete TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, host_id, addresses) ON provision_host_update TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, host_id) ON provision_host_delete TO provision_integration;
-GRANT INSERT (tenant_customer_id, org_id, domain_id, name, period, current_expiry) ON provision_domain_renew TO provision_integration;
+GRANT INSERT (tenant_customer_id, org_id, domain_id, name, period, current_expiry, max_price, currency) ON provision_domain_renew TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, domain_id, name) ON provision_domain_delete TO provision_integration;
-GRANT INSERT (tenant_customer_id, org_id, domain_id, name, reason) ON provision_domain_restore TO provision_integration;
+GRANT INSERT (tenant_customer_id, org_id, domain_id, name, reason, max_price, currency) ON provision_domain_restore TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, domain_id, name, hosts, contacts, pw, statuses, ds_records) ON provision_domain_update TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, certificate_id) ON provision_ssl_renew TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, certificate_id, reason) ON provision_ssl_revoke TO provision_integration;
-GRANT INSERT (tenant_customer_id, org_id, accreditation_id, name, period, pw) ON provision_domain_transfer TO provision_integration;
+GRANT INSERT (tenant_customer_id, org_id, accreditation_id, name, period, pw, max_price, currency) ON provision_domain_transfer TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, name, action) ON provision_domain_transfer_answer TO provision_integration;
 -- Naming a row to update or return it takes the right to read its key.
 GRANT SELECT (id, tenant_customer_id, org_id) ON provision_contact, provision_host, provision_domain, provision_ssl TO provision_integration;

@@ -517,6 +517,8 @@ CALLS: dict[str, tuple[str, ...]] = {
         '{"org": "$slug", "name": "x", "cpu": 1, "ram": 1, "gpu": 0, "priority": 1,'
         ' "docker_path": "nginx", "cluster": "$slug"}',
     ),
+    "domain_check_answer": ("order",),
+    "domain_set_auto_renew": ("text:$domain", "text:true"),
     "invite_code_change": ("invite_code", "{}"),
     "invite_code_create": ('{"org": "$slug"}',),
     "invite_code_remove": ("invite_code",),
@@ -571,6 +573,7 @@ READING = ("order_document", "order_explain", "caller_may")
 # is a caller: test_tenancy.py has theirs, test_session.py those of log-ins, test_event.py those of events, and
 # test_inventory.py those of lists.
 NAMELESS = {
+    "domain_check_begin",
     *("new_id", "engine_now", "caller_name", "caller_setting", "caller_user", "caller_platform", "caller_customer"),
     *("caller_org", "caller_customers", "caller_accounts", "caller_orgs", "caller_spaces", "caller_sees_all"),
     *("tc_id_from_name", "tc_gen_password", "refuse", "api_key_caller", "caller_scope"),
@@ -597,6 +600,7 @@ def argument(org: Org, given: str) -> Any:
         return ids[given]
     text = given.replace("$slug", org.slug).replace("$account", str(org.account)).replace("$user", str(org.user))
     text = text.replace("$allocation", str(org.things["allocation"]))
+    text = text.replace("$domain", org.domain)
     return text.removeprefix("text:")
 
 

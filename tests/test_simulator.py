@@ -116,7 +116,7 @@ def raw(registry: RegistrySimulator) -> Iterator[RawClient]:
 def test_the_greeting_offers_objects_and_extensions(raw: RawClient) -> None:
     menu = xml.need(xml.parse(raw.greeting), "epp:greeting/epp:svcMenu")
     assert xml.texts(menu, "epp:objURI") == tuple(xml.NS[kind] for kind in ("contact", "host", "domain"))
-    assert xml.texts(menu, "epp:svcExtension/epp:extURI") == (xml.NS["rgp"], xml.NS["secDNS"])
+    assert xml.texts(menu, "epp:svcExtension/epp:extURI") == (xml.NS["rgp"], xml.NS["secDNS"], xml.NS["fee"])
 
 
 @pytest.mark.parametrize(

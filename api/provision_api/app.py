@@ -11,7 +11,19 @@ from starlette.responses import Response
 
 from provision.database import async_pool, role_url
 from provision.settings import Settings
-from provision_api import cluster, deployment, event, health, identity, inventory, openapi, order, session, tenancy
+from provision_api import (
+    cluster,
+    deployment,
+    event,
+    health,
+    identity,
+    inventory,
+    lifecycle,
+    openapi,
+    order,
+    session,
+    tenancy,
+)
 from provision_api.database import Database
 from provision_api.envelope import Envelope
 from provision_api.key import Keys
@@ -35,7 +47,7 @@ def make_app(
     pool = async_pool(role_url(settings, "api"), "provision api", size=settings.api_pool_size, timeout=pool_seconds)
     metrics = Metrics()
     metrics.watch(pool)
-    surfaces = (order, inventory, tenancy, session, identity, cluster, deployment, event, health, openapi)
+    surfaces = (order, lifecycle, inventory, tenancy, session, identity, cluster, deployment, event, health, openapi)
     routes = [route for surface in surfaces for route in surface.routes]
     addresses, callers = (
         Buckets(what, rate, settings.rate_burst_seconds)

@@ -205,3 +205,21 @@ INSERT INTO order_operation VALUES
     ('transfer.approve', 'transfer_approve_plan', false, 'lets a domain go to the registrar that wants it'),
     ('transfer.reject', 'transfer_reject_plan', false, 'keeps a domain that another registrar wants'),
     ('transfer.cancel', 'transfer_cancel_plan', false, 'takes a transfer back that was asked for and is not decided');
+
+-- Prices -------------------------------------------------------------------------------------------------------------
+
+ALTER TABLE provision_domain ADD COLUMN auto_renew boolean NOT NULL DEFAULT false, ADD COLUMN max_price numeric, ADD COLUMN currency text;
+ALTER TABLE provision_domain_renew ADD COLUMN max_price numeric, ADD COLUMN currency text;
+ALTER TABLE provision_domain_restore ADD COLUMN max_price numeric, ADD COLUMN currency text;
+ALTER TABLE provision_domain_transfer ADD COLUMN max_price numeric, ADD COLUMN currency text;
+COMMENT ON COLUMN provision_domain.auto_renew IS 'Whether the name is renewed by itself.';
+DO $$
+DECLARE
+    _table text;
+BEGIN
+    FOREACH _table IN ARRAY '{provision_domain,provision_domain_renew,provision_domain_restore,provision_domain_transfer}'::text[] LOOP
+        EXECUTE format('COMMENT ON COLUMN %I.max_price IS %L', _table, 'What it may cost at most; what is dearer is not asked for. NULL: whatever it costs.');
+        EXECUTE format('COMMENT ON COLUMN %I.currency IS %L', _table, 'The currency of max_price (ISO 4217); NULL: that of the registry.');
+    END LOOP;
+END $$;
+INSERT INTO job_type VALUES ('domain_check', 'asks a registry whether a name is free, and what it costs', 3);

@@ -78,3 +78,54 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION registry_message_domain(registry_message) IS 'A name as it is now: the registry renewed it by itself.';
+
+-- Looking at names ---------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION domain_check_begin(p_name text) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: jobs are written only through functions.
+DECLARE
+    _job uuid;
+    _zone accreditation_tld;
+BEGIN
+    IF caller_customer() IS NULL THEN
+        PERFORM refuse('PV400', 'for whom?', 'the caller acts for no account', 'act for an account');
+    END IF;
+    PERFORM domain_check_name(p_name);
+    _zone := domain_zone(caller_customer(), p_name);
+    INSERT INTO job (type, tenant_customer_id, org_id, accreditation_id, data, priority, max_attempts, held_at)
+    SELECT t.name, caller_customer(), caller_org(), a.id, jsonb_build_object('name', p_name), 1, t.max_attempts, CASE WHEN a.provider <> 'epp' THEN engine_now() END
+    FROM job_type AS t CROSS JOIN accreditation AS a WHERE t.name = 'domain_check' AND a.id = _zone.accreditation_id RETURNING id INTO _job;
+    RETURN _job;
+END $$;
+COMMENT ON FUNCTION domain_check_begin(text) IS 'Asks the registry of a name''s zone whether it is free; returns the job, of which domain_check_answer() tells.';
+
+CREATE OR REPLACE FUNCTION domain_check_answer(p_job uuid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: jobs have no grants.
+DECLARE
+    _job job;
+BEGIN
+    SELECT * INTO _job FROM job WHERE id = p_job AND type = 'domain_check' AND tenant_customer_id = caller_customer() AND org_id IS NOT DISTINCT FROM caller_org();
+    IF NOT FOUND THEN
+        PERFORM refuse('PV404', 'check not found', p_job::text, 'SELECT domain_check_begin(name)');
+    ELSIF _job.status IN ('failed', 'cancelled') THEN
+        PERFORM refuse('PV503', 'the registry could not be asked', _job.result_message, 'try again later');
+    END IF;
+    RETURN CASE WHEN _job.status = 'completed' THEN jsonb_build_object('name', _job.data -> 'name') || _job.result END;
+END $$;
+COMMENT ON FUNCTION domain_check_answer(uuid) IS 'What a registry answered: {name, available, reason, premium, fee}; NULL: nothing yet.';
+
+CREATE OR REPLACE FUNCTION domain_set_auto_renew(p_name text, p_on boolean) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _domain domain := domain_live(caller_customer(), caller_org(), p_name);
+BEGIN
+    IF _domain.id IS NULL THEN
+        PERFORM refuse('PV404', 'domain not found', p_name, 'name one of your own: SELECT name FROM v_domain');
+    END IF;
+    PERFORM caller_require('order.create', _domain.tenant_customer_id, caller_org());
+    UPDATE domain SET auto_renew = p_on, updated_date = engine_now(), updated_by = caller_name() WHERE id = _domain.id AND auto_renew <> p_on;
+END $$;
+COMMENT ON FUNCTION domain_set_auto_renew(text, boolean) IS 'Whether a name of the caller''s is renewed by itself.';

@@ -239,17 +239,19 @@ DECLARE
     _parts domain_part[];
 BEGIN
     FOREACH _item IN ARRAY p_items LOOP
-        PERFORM check_fields('domain.create', ARRAY[_item.data], '{name,hosts}', '{"name": "string", "period": "number", "accreditation": "string", "contacts": "object", "hosts": "array"}');
+        PERFORM check_fields('domain.create', ARRAY[_item.data], '{name,hosts}', '{"name": "string", "period": "number", "accreditation": "string", "contacts": "object", "hosts": "array", "auto_renew": "boolean",
+            "max_price": "number", "currency": "string"}');
         PERFORM domain_check_name(_item.data ->> 'name');
         _zone := domain_zone(_item.tenant_customer_id, _item.data ->> 'name', _item.data ->> 'accreditation');
         _settings := tld_settings(_zone.id);
         PERFORM domain_check_item(_item.data, _settings);
+        PERFORM price_check((_item.data ->> 'max_price')::numeric, _item.data ->> 'currency');
         _parts := ARRAY(SELECT p FROM domain_parts(_item, _zone.accreditation_id) AS p);
         _step := ROW(new_id(), _item.id, 'domain ' || (_item.data ->> 'name'), 'provision_domain', new_id(), NULL, NULL)::plan_step;
         PERFORM object_claim('domain', _item.data ->> 'name', _step.provision_id, _step.id, _item.tenant_customer_id);
         _step.depends_on := ARRAY(SELECT DISTINCT p.awaited FROM unnest(_parts) AS p WHERE p.awaited IS NOT NULL);
         _step.data := jsonb_build_object('name', _item.data ->> 'name', 'registration_period', COALESCE(_item.data -> 'period', '1'), 'accreditation_id', _zone.accreditation_id,
-            'accreditation_tld_id', _zone.id, 'settings', _settings,
+            'accreditation_tld_id', _zone.id, 'settings', _settings, 'auto_renew', _item.data -> 'auto_renew', 'max_price', _item.data -> 'max_price', 'currency', _item.data -> 'currency',
             'contacts', (SELECT COALESCE(jsonb_agg(jsonb_build_object('type', p.type, 'contact_id', p.object_id)), '[]') FROM unnest(_parts) AS p WHERE p.type IS NOT NULL),
             'hosts', (SELECT COALESCE(jsonb_agg(p.object_id), '[]') FROM unnest(_parts) AS p WHERE p.type IS NULL));
         RETURN QUERY SELECT (p.step).* FROM unnest(_parts) AS p WHERE (p.step).id IS NOT NULL;
@@ -295,7 +297,7 @@ LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     INSERT INTO secret (id, value) SELECT p.id, p.pw FROM provision_domain AS p WHERE p.id = ANY (p_ids);
     RETURN QUERY
-    SELECT p.id, jsonb_build_object('name', p.name, 'period', p.registration_period,
+    SELECT p.id, price_limit(p.max_price, p.currency) || jsonb_build_object('name', p.name, 'period', p.registration_period,
         'hosts', ARRAY(SELECT h.name FROM provision_domain_host AS d JOIN host AS h ON h.id = d.host_id WHERE d.provision_domain_id = p.id ORDER BY h.name),
         'contacts', (
             SELECT jsonb_object_agg(c.type, CASE WHEN c.type = 'registrant' THEN to_jsonb(c.handles[1]) ELSE to_jsonb(c.handles) END)

@@ -10,7 +10,7 @@ DECLARE
     _step plan_step;
 BEGIN
     FOREACH _item IN ARRAY ARRAY(SELECT i FROM unnest(p_items) AS i ORDER BY i.data ->> 'name') LOOP
-        PERFORM check_fields('domain.transfer', ARRAY[_item.data], '{name,pw}', '{"name": "string", "pw": "string", "period": "number", "accreditation": "string"}');
+        PERFORM check_fields('domain.transfer', ARRAY[_item.data], '{name,pw}', '{"name": "string", "pw": "string", "period": "number", "accreditation": "string", "max_price": "number", "currency": "string"}');
         PERFORM domain_check_name(_item.data ->> 'name');
         _zone := domain_zone(_item.tenant_customer_id, _item.data ->> 'name', _item.data ->> 'accreditation');
         _settings := tld_settings(_zone.id);
@@ -19,7 +19,7 @@ BEGIN
         _step := ROW(new_id(), _item.id, 'domain transfer ' || (_item.data ->> 'name'), 'provision_domain_transfer', new_id(), NULL, '{}')::plan_step;
         PERFORM transfer_claim(_item.tenant_customer_id, _item.data ->> 'name', _zone.accreditation_id, _step.provision_id, _step.id);
         PERFORM transfer_secret(_step.provision_id, _item.data ->> 'pw');
-        _step.data := jsonb_build_object('name', _item.data ->> 'name', 'period', _period, 'accreditation_id', _zone.accreditation_id, 'accreditation_tld_id', _zone.id, 'settings', _settings);
+        _step.data := jsonb_build_object('name', _item.data ->> 'name', 'period', _period, 'accreditation_id', _zone.accreditation_id, 'accreditation_tld_id', _zone.id, 'settings', _settings, 'max_price', _item.data -> 'max_price', 'currency', _item.data -> 'currency');
         RETURN NEXT _step;
     END LOOP;
 END $$;
@@ -69,7 +69,7 @@ LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     -- The old secret is known to the losing side, so the name is given a new one.
     INSERT INTO secret (id, value) SELECT p.job_id, tc_gen_password(16) FROM provision_domain_transfer AS p WHERE p.id = ANY (p_ids);
-    RETURN QUERY SELECT p.id, jsonb_build_object('name', p.name, 'period', nullif(p.period, 0)) FROM provision_domain_transfer AS p WHERE p.id = ANY (p_ids);
+    RETURN QUERY SELECT p.id, price_limit(p.max_price, p.currency) || jsonb_build_object('name', p.name, 'period', nullif(p.period, 0)) FROM provision_domain_transfer AS p WHERE p.id = ANY (p_ids);
 END $$;
 COMMENT ON FUNCTION provision_domain_transfer_job(uuid[]) IS 'What transferring a domain here needs to know; the secrets are kept apart and read by the worker by row.';
 

@@ -12,7 +12,7 @@ from provision_worker.providers import epp
 from provision_worker.providers.epp.domain import DomainInfo, DomainUpdate, Part, SecurityRecord
 from provision_worker.task import Site, Task
 
-from . import registry
+from . import price, registry
 
 T = TypeVar("T")
 
@@ -36,6 +36,7 @@ def create(task: Task) -> Outcome:
         epp.domain.info(registration.name),
         is_ours=lambda found: _is_ours(found, registration),
         result=_result,
+        priced=lambda plain: price.within_limit(task.site, task.job.data, plain, "create", registration.years),
     )
 
 

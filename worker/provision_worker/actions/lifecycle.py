@@ -9,7 +9,7 @@ from provision_worker.providers import epp
 from provision_worker.providers.epp.domain import DomainInfo, DomainUpdate, Part, RestoreReport
 from provision_worker.task import Site, Task
 
-from . import registry
+from . import price, registry
 
 RENEW, DELETE, RESTORE = "domain.renew", "domain.delete", "domain.restore"
 STATEMENTS = (
@@ -39,7 +39,8 @@ def renew(task: Task) -> Outcome:
         current = found.expires_at.astimezone(UTC).date() if found.expires_at else _day(data["current_expiry"])
         if current is None:
             raise registry.Refused(f"neither the registry nor we know when {name} expires")
-        command = epp.domain.renew(name, current, _years(current, data))
+        years = _years(current, data)
+        command = price.within_limit(task.site, data, epp.domain.renew(name, current, years), "renew", years)
         answer = registry.send(task.site, command, token)
         if answer.outcome is epp.Outcome.PENDING:
             return {"is_pending": True}
@@ -92,7 +93,8 @@ def restore(task: Task) -> Outcome:
 
     def ask(found: DomainInfo, token: UUID) -> Json:
         if "redemptionPeriod" in found.rgp_statuses:
-            registry.send(task.site, epp.domain.restore(name), token)
+            command = price.within_limit(task.site, data, epp.domain.restore(name), "restore", None)
+            registry.send(task.site, command, token)
         waiting = registry.look(task.site, epp.domain.info(name))
         if data["report"] and waiting and "pendingRestore" in waiting.rgp_statuses:
             registry.send(task.site, epp.domain.report_restore(name, _report(data, found, waiting)), uuid4())

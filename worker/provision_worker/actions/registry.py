@@ -84,10 +84,12 @@ def create(
     info: epp.Command[I],
     is_ours: Callable[[I], bool],
     result: Callable[[I], Json],
+    priced: Callable[[epp.Command[epp.Created]], epp.Command[epp.Created]] = lambda command: command,
 ) -> Outcome:
     """Creates the object of `command` exactly once; completed with what `result` takes from the registry's `info`.
 
-    `is_ours` tells the object this job has made in an earlier try from one that was there before.
+    `is_ours` tells the object this job has made in an earlier try from one that was there before; `priced` makes the
+    command as it is sent, right before that.
     """
 
     def find(token: UUID) -> Thing | None:
@@ -96,7 +98,7 @@ def create(
 
     def make(token: UUID) -> Thing:
         try:
-            answer = send(task.site, command, token)
+            answer = send(task.site, priced(command), token)
         except epp.EppObjectExists:
             if thing := find(token):
                 return thing
@@ -248,6 +250,11 @@ def require_open(found: Info, name: str, verb: str) -> None:
     blocking = sorted(s for s in found.statuses if s in prohibitions or s.startswith("pending"))
     if blocking:
         raise Refused(f"{name} has status {', '.join(blocking)} at the registry")
+
+
+def new_token() -> UUID:
+    """A token for a command that has no effect, or one that its object tells of."""
+    return uuid4()
 
 
 def patience(looks: int) -> float:

@@ -11,7 +11,7 @@ from provision_worker.providers import epp
 from provision_worker.providers.epp.domain import DomainInfo, DomainUpdate
 from provision_worker.task import Site, Task
 
-from . import registry
+from . import price, registry
 
 REQUEST, SECRET = "transfer.request", "transfer.secret"
 OVERDUE_SECONDS = 3600.0
@@ -48,7 +48,8 @@ def request(task: Task) -> Outcome:
         found = registry.look(task.site, epp.domain.info(name, secret))
         _require_foreign(task.site, found, name)
         years = task.job.data["period"]
-        registry.send(task.site, epp.domain.transfer(epp.TransferOp.REQUEST, name, secret, years), token)
+        command = epp.domain.transfer(epp.TransferOp.REQUEST, name, secret, years)
+        registry.send(task.site, price.within_limit(task.site, task.job.data, command, "transfer", years or 1), token)
         return Thing(name, {"from": found.trail.sponsor if found else None})
 
     made = task.effects.once(REQUEST, {"name": name}, make=make, find=find)

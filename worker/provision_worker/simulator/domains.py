@@ -8,7 +8,7 @@ from datetime import date
 
 from provision_worker.providers.epp.xml import NS, Element, find, find_all, name_of, need, node, stamp, text, text_of
 
-from . import common, hosts, lifecycle
+from . import common, fees, hosts, lifecycle
 from .records import Domain, Request, plus_years
 from .results import Answer, Refusal
 from .store import Store
@@ -26,7 +26,9 @@ ROLES = frozenset({"admin", "tech", "billing"})
 
 def check(store: Store, request: Request) -> Answer:
     """Which names can be registered."""
-    return common.check(store, request, require_registrable)
+    answer = common.check(store, request, require_registrable)
+    answer.extensions = fees.quoted(store, request)
+    return answer
 
 
 def require_registrable(store: Store, name: str) -> None:
@@ -101,6 +103,7 @@ def create(store: Store, request: Request) -> Answer:
     require_registrable(store, request.name)
     common.require_free(store, request)
     years = _years(store, request)
+    fees.require_agreed(store, request, years)
     made = Domain(
         name=request.name,
         roid="",
@@ -206,6 +209,7 @@ def renew(store: Store, request: Request) -> Answer:
     years = _years(store, request)
     if _date(text(request.payload, "domain:curExpDate")) != domain.expires_at.date():
         raise Refusal(2004, f"curExpDate is not {domain.expires_at.date()}", find(request.payload, "domain:curExpDate"))
+    fees.require_agreed(store, request, years)
     expires_at = plus_years(domain.expires_at, years)
     if expires_at > plus_years(store.now(), store.policy.max_years):
         raise Refusal(2105, f"a domain lives at most {store.policy.max_years} years from now")

@@ -17,13 +17,15 @@ class Policy:
 
     Restores want a report in `restore_report_zones`, or everywhere with `restore_report`; in `thin_zones` domains have
     no contacts. `transfer_unanswered` is what becomes of a transfer when its time is up. Labels that start with
-    `refused_prefix` are never registered (2306), which gives demos and tests a name that is refused.
+    `refused_prefix` are never registered (2306), which gives demos and tests a name that is refused; those that start
+    with `premium_prefix` cost ten times as much as others.
     """
 
     zones: tuple[str, ...] = ("test", "co.test", "example")
     extensions: tuple[str, ...] = EXTENSIONS
     host_model: Literal["objects", "attributes"] = "objects"
     refused_prefix: str = "refused-"
+    premium_prefix: str = "premium-"
     auth_info_pattern: str = r"[\x21-\x7e]{6,64}"
     max_years: int = 10
     max_name_servers: int = 13

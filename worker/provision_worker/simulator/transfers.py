@@ -103,14 +103,10 @@ def approve_if_due(store: Store, domain: Domain) -> None:
         return
     if store.policy.transfer_unanswered == "keep":
         return
-    losing = domain.sponsor
-    _finish(
-        store, domain, state, "serverApproved" if store.policy.transfer_unanswered == "approve" else "serverCancelled"
-    )
+    losing, how = domain.sponsor, "approved" if store.policy.transfer_unanswered == "approve" else "cancelled"
+    _finish(store, domain, state, "serverApproved" if how == "approved" else "serverCancelled")
     for registrar in (losing, state.requested_by):
-        store.notify(
-            registrar, f"Transfer of {domain.name} ended by the registry: {state.status}.", _data(domain, state)
-        )
+        store.notify(registrar, f"Transfer of {domain.name} {how} by the registry.", _data(domain, state))
 
 
 def _settled(store: Store, record: Movable, state: TransferState, status: str, told: str) -> Answer:

@@ -9,7 +9,7 @@ Commands are made by `contact`, `host`, `domain` and `poll`; what may be raised,
 the caller then knows, is in `errors`.
 """
 
-from . import contact, domain, host, poll
+from . import contact, domain, fee, host, poll
 from .connection import tls_context
 from .errors import (
     EppBusy,
@@ -56,6 +56,7 @@ __all__ = [
     "classify",
     "contact",
     "domain",
+    "fee",
     "host",
     "poll",
     "redact",

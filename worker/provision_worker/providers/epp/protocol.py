@@ -19,8 +19,8 @@ from .xml import Element, node
 T = TypeVar("T")
 
 OBJECTS = tuple(xml.NS[prefix] for prefix in ("contact", "host", "domain"))
-EXTENSIONS = tuple(xml.NS[prefix] for prefix in ("rgp", "secDNS"))
-"""The extensions we can speak: RFC 3915 (grace periods) and RFC 5910 (DNSSEC)."""
+EXTENSIONS = tuple(xml.NS[prefix] for prefix in ("rgp", "secDNS", "fee"))
+"""The extensions we can speak: RFC 3915 (grace periods), RFC 5910 (DNSSEC) and RFC 8748 (prices)."""
 
 
 class Verb(StrEnum):

@@ -21,6 +21,7 @@ NS = {
     "domain": "urn:ietf:params:xml:ns:domain-1.0",
     "rgp": "urn:ietf:params:xml:ns:rgp-1.0",
     "secDNS": "urn:ietf:params:xml:ns:secDNS-1.1",
+    "fee": "urn:ietf:params:xml:ns:epp:fee-1.0",
 }
 PREFIXES = {uri: prefix for prefix, uri in NS.items()}
 
