@@ -3,6 +3,7 @@
 One session stops in an open transaction; the other is seen to wait for it in pg_stat_activity, or seen not to wait.
 """
 
+import itertools
 import random
 import threading
 import time
@@ -159,6 +160,20 @@ def test_of_two_orders_for_one_thing_one_is_refused(open_shop: Shop, second: Sec
         assert waiting(future)
     assert refusal(future) == "PV409"
     assert open_shop.count("order") == 1
+
+
+OPERATIONS = ({"operation": f"domain.{what}", "data": {"name": "example.test"}} for what in ("renew", "delete"))
+
+
+@pytest.mark.parametrize(("first", "then"), list(itertools.permutations(OPERATIONS)), ids=["renew", "delete"])
+def test_of_two_operations_on_one_name_one_is_refused(open_shop: Shop, second: Second, first: Json, then: Json) -> None:
+    open_shop.done(domain_item())
+    with open_shop.connection.transaction():
+        open_shop.order(first)
+        future = second.begin(second.order, then)
+        assert waiting(future)
+    assert refusal(future) == "PV409"
+    assert open_shop.count("order") == 2
 
 
 def test_the_second_goes_on_when_the_first_is_taken_back(open_shop: Shop, second: Second) -> None:

@@ -253,6 +253,18 @@ def test_approving_ends_what_was_open_and_frees_the_name(shop: Shop, rival: Shop
     ]
 
 
+def test_how_it_ended_is_asked_for_when_its_time_has_come(shop: Shop, rival: Shop) -> None:
+    wanted(shop, rival)
+    shop.connection.execute("UPDATE schedule SET next_date = 'infinity'")
+    shop.connection.execute("UPDATE domain SET transfer_due = engine_now() + interval '5 days'")
+    shop.sweep()
+    assert shop.claim(types=["registry_poll"]) == []
+    shop.pass_time("5 days")
+    shop.sweep()
+    shop.sweep()
+    assert [job["accreditation_id"] for job in shop.claim(types=["registry_poll"])] == [shop.registry]
+
+
 def test_a_name_whose_transfer_was_rejected_stays(shop: Shop, rival: Shop) -> None:
     wanted(shop, rival)
     shop.order(answer_item("reject"))

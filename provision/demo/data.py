@@ -37,7 +37,8 @@ ZONE_SETTINGS: dict[str, Any] = {
     "grace_hours_pending_delete": 120,
     "restore_report_required": False,
 }
-TAKEN, HOSTED = "taken.test", "example.test"
+TAKEN, MOVED, HOSTED = "taken.test", "moved.test", "example.test"
+RIVAL_SECRET = "no-1-else"
 
 
 @dataclass(frozen=True)
@@ -146,14 +147,13 @@ def _host_zone(stage: Stage) -> None:
 
 
 def _take_name(stage: Stage) -> None:
-    """Another registrar registers a name, over the registry's own protocol."""
+    """Another registrar registers two names, over the registry's own protocol."""
     from provision_worker.providers import epp
 
     details = epp.contact.PostalInfo(name="R. Val", streets=("1 Road",), city="Elsewhere", country="IS")
     person = epp.contact.ContactDetails(
-        handle="RIVAL-1", email="r@rival.example", international=details, auth_info="no-1-else"
+        handle="RIVAL-1", email="r@rival.example", international=details, auth_info=RIVAL_SECRET
     )
-    registration = epp.domain.Registration(name=TAKEN, registrant=person.handle, auth_info="no-1-else", years=1)
     settings = epp.Settings(
         host=stage.registry.host,
         port=stage.registry.port,
@@ -163,4 +163,6 @@ def _take_name(stage: Stage) -> None:
     )
     with epp.Client(settings) as client:
         client.send(epp.contact.create(person), "demo-contact")
-        client.send(epp.domain.create(registration), "demo-domain")
+        for name in (TAKEN, MOVED):
+            registration = epp.domain.Registration(name=name, registrant=person.handle, auth_info=RIVAL_SECRET, years=1)
+            client.send(epp.domain.create(registration), "demo-domain")

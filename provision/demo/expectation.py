@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from .data import HOSTED, TAKEN, aws_client
-from .scene import HOSTS, Play
+from .data import HOSTED, MOVED, RIVAL_SECRET, TAKEN, aws_client
+from .scene import DEAR_NAME, HOSTS, Play
 from .stage import REGISTRAR, RIVAL
 
 Progress = dict[Any, dict[str, Any]]
@@ -55,7 +55,23 @@ def _inventory(play: Play) -> str:
     theirs = sorted(
         name for name, found in play.stage.registry.objects("domain").items() if found["sponsor"] == REGISTRAR
     )
-    return "" if ours == theirs == ["example.test", "lost.test", "shop.co.test"] else f"we have {ours}, it has {theirs}"
+    return (
+        ""
+        if ours == theirs == ["example.test", "lost.test", MOVED, "shop.co.test"]
+        else f"we have {ours}, it has {theirs}"
+    )
+
+
+def _moved(play: Play) -> str:
+    found = play.stage.registry.objects("domain")[MOVED]
+    secret = play.stage.registry.registry.store.domains[MOVED].auth_info
+    return "" if found["sponsor"] == REGISTRAR and secret != RIVAL_SECRET else f"its sponsor is {found['sponsor']}"
+
+
+def _dear(play: Play) -> str:
+    reason = play.client.get(_id(play, "dear")).document["reason"] or ""
+    sent = play.stage.registry.ledger.entries("create", "domain", DEAR_NAME)
+    return "" if "max_price" in reason and not sent else f"reason {reason!r}, sent {sent}"
 
 
 def _recognised(play: Play) -> str:
@@ -127,6 +143,8 @@ CHECKS: dict[str, Callable[[Play], str]] = {
     "the second made no contact and no host of its own": _reused,
     "each domain, host and contact was created once at the registry": _once_outside,
     "the registry and our inventory have the same domains": _inventory,
+    "the transferred name is ours at the registry, under a secret that its former registrar does not know": _moved,
+    "what is dearer than its order allows was refused, and nothing sent for it": _dear,
     "the lost answer cost an attempt; the next one found the domain and took it for ours": _recognised,
     "what failed validation is told what is wrong, with which value, and the way out": _explained,
     "and nothing of it was stored": _nothing_stored,

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from provision import ProvisionError
 
 from .client import Answer, Client, Document
-from .data import HOSTED, TAKEN, Cast, Database
+from .data import HOSTED, MOVED, RIVAL_SECRET, TAKEN, Cast, Database
 from .deployment import Lab
 from .stage import Stage
 
@@ -45,6 +45,9 @@ CERTIFICATE = {
 }
 TOO_LONG = domain("long.test", JANE, JANE, period=7)
 REFUSED = domain(TAKEN, contact("green", "Green Agency"), {"reference": "green"})
+TRANSFER = {"operation": "domain.transfer", "data": {"name": MOVED, "pw": RIVAL_SECRET}}
+DEAR_NAME = "premium-shop.test"
+DEAR = domain(DEAR_NAME, JANE, TECH, max_price=50)
 LOST = domain("lost.test", JANE, TECH)
 BY_HAND = {"operation": "contact.create", "data": contact("paper", "Paul Per") | {"accreditation": "desk"}}
 INSERTED = contact("inserted", "Ines Ert")
@@ -85,6 +88,8 @@ class Play:
                 f"domain {TAKEN}, which another registrar has", REFUSED, "failed", self.agency
             ),
             "lost": self._lost,
+            "moved": lambda: self._by_http(f"transfer of {MOVED} from another registrar", TRANSFER),
+            "dear": lambda: self._by_http(f"domain {DEAR_NAME} for at most 50, which costs 100", DEAR, "failed"),
             "inserted": self._inserted,
             "desk": lambda: self._by_sql("contact at a registry that people serve by hand", BY_HAND, "processing"),
         }

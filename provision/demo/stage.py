@@ -183,10 +183,11 @@ def _aws() -> Iterator[str]:
 
 
 def _registry(directory: Path, passwords: Mapping[str, str]) -> "RegistrySimulator":
-    from provision_worker.simulator import RegistrySimulator
+    from provision_worker.simulator import Policy, RegistrySimulator
     from provision_worker.simulator.certificates import generate
 
-    return RegistrySimulator(passwords, certificates=generate(directory, "127.0.0.1"))
+    policy = Policy(transfer_at_once=True)
+    return RegistrySimulator(passwords, policy, certificates=generate(directory, "127.0.0.1"))
 
 
 def _api(directory: Path, owner_url: str, stack: ExitStack) -> tuple[Child, str]:
