@@ -57,16 +57,16 @@ def _acknowledge(task: Task, message: Message) -> None:
 def _taken_apart(data: PendingAction | epp.Transfer | DomainInfo | None) -> tuple[str, Json]:
     """What a message is about, and what it says to programs."""
     if isinstance(data, PendingAction):
-        fields: dict[str, Any] = {"object": data.object, "name": data.name, "is_done": data.done}
+        fields: dict[str, Any] = {"object": data.object, "name": data.name.lower(), "is_done": data.done}
         return "pending_action", fields | {"cl_trid": data.cl_trid, "sv_trid": data.sv_trid}
     if isinstance(data, epp.Transfer) and data.object == "domain":
         fields = {
-            "name": data.name,
+            "name": data.name.lower(),
             "status": data.status,
             "requested_by": data.requested_by,
             "acted_by": data.acted_by,
         }
         return "transfer", fields | {"acted_at": data.acted_at and data.acted_at.isoformat()}
     if isinstance(data, DomainInfo):
-        return "domain", {"name": data.name, "expires_at": data.expires_at and data.expires_at.isoformat()}
+        return "domain", {"name": data.name.lower(), "expires_at": data.expires_at and data.expires_at.isoformat()}
     return "other", {}

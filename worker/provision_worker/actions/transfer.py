@@ -115,14 +115,16 @@ def _change_secret(task: Task, name: str) -> bool:
 
 def describe(site: Site, found: DomainInfo) -> Json:
     """A domain as it is taken into the inventory: dates, statuses, name servers, contacts and DNSSEC records."""
-    names = dict.fromkeys((*found.host_objects, *found.subordinate_hosts))
+    # As the inventory spells them, whatever the registry does.
+    serving = {name.lower() for name in found.host_objects}
+    names = dict.fromkeys(name.lower() for name in (*found.host_objects, *found.subordinate_hosts))
     registrant = [{"type": "registrant", "handle": found.registrant}] if found.registrant else []
     return {
         "roid": found.roid,
         "ry_created_date": _text(found.trail.created_at),
         "ry_expiry_date": _text(found.expires_at),
         "statuses": [s for s in found.statuses if s not in COMPUTED and not s.startswith("pending")],
-        "hosts": [_host(site, name, name in found.host_objects) for name in names],
+        "hosts": [_host(site, name, name in serving) for name in names],
         "contacts": registrant + [{"type": contact.role, "handle": contact.handle} for contact in found.contacts],
         "ds_records": [asdict(record) for record in found.ds_records],
     }
