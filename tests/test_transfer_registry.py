@@ -133,7 +133,12 @@ def test_an_approved_transfer_moves_the_name_and_ends_what_was_open(town: Town) 
     ]
     town.registry.faults.add("fail", verb="info", object="domain", registrar="us", times=None)
     renewal = town.ours.order(("domain.renew", {"name": NAME}))
-    town.ours.engine.attempted(town.ours.job("provision_domain_renew")["id"])  # it has begun, and waits
+    town.ours.engine.attempted(town.ours.job("provision_domain_renew")["id"])
+    put_off: LiteralString = (
+        "UPDATE job_queue SET start_date = engine_now() + interval '1 day' WHERE type = 'provision_domain_renew'"
+        " RETURNING true"
+    )
+    eventually(lambda: town.ours.engine.value(put_off), "that it has begun, and waits")
     town.answered("approve")
     assert town.theirs.ended(order) == "completed"
     assert town.ours.ended(renewal) == "cancelled"
