@@ -8,14 +8,15 @@ from provision import ProvisionError
 
 from .client import Client, Document
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 30.0
 LOOK_SECONDS = 0.1
 # How much later than promised something may start: an end has to be noticed, and decided about.
 LATE_SECONDS = 5.0
+UNDECIDED = ("is about to be decided", "its cluster is")
 ORG, CLUSTER = "lab", "research"
 SIZE = {"total_cpu": 10, "total_ram": 10, "total_gpu": 0, "launch_type": "simulated"}
 # Name, class, vCPU and GiB alike, and for how many seconds.
-ASKED = (("ingest", "LOW", 6, 8), ("train", "HIGH", 8, 60), ("index", "LOW", 4, 4), ("report", "LOW", 4, 60))
+ASKED = (("ingest", "LOW", 6, 15), ("train", "HIGH", 8, 60), ("index", "LOW", 4, 8), ("report", "LOW", 4, 60))
 
 
 class Lab:
@@ -28,12 +29,22 @@ class Lab:
 
     def fill(self) -> None:
         """Makes the cluster and asks for more than it has."""
-        self._post("/v1/orgs", {"name": ORG})
-        self._post("/create_cluster", {"name": CLUSTER} | SIZE)
+        self._call("/v1/orgs", {"name": ORG})
+        self._call("/create_cluster", {"name": CLUSTER} | SIZE)
         for name, priority, amount, seconds in ASKED:
             demand = {"cpu": amount, "ram": amount, "gpu": 0, "priority": priority, "ttl_seconds": seconds}
-            self._post("/create_deployment", {"name": name, "docker_path": "nginx", "cluster_name": CLUSTER} | demand)
+            asked = {"name": name, "docker_path": "nginx", "cluster_name": CLUSTER} | demand
+            self._decided(self._call("/create_deployment", asked)["id"])
         self.full = self._look()
+
+    def _decided(self, number: int) -> None:
+        """Waits until it is decided who runs, so that one arrives after the other, however busy the worker is."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            one = self._call(f"/deployments/{number}")
+            if one["status"] != "queued" or not one["reason"].startswith(UNDECIDED):
+                return
+            time.sleep(LOOK_SECONDS)
 
     def wait(self) -> None:
         """Until the head of the queue runs, or time is up."""
@@ -65,9 +76,6 @@ class Lab:
     def _look(self) -> list[Document]:
         rows: Any = self._call("/deployments")
         return [self._call(f"/deployments/{row['id']}") for row in rows]
-
-    def _post(self, path: str, body: Document) -> None:
-        self._call(path, body)
 
     def _call(self, path: str, body: Document | None = None) -> Document:
         headers = {} if path == "/v1/orgs" else {"Provision-Org": ORG}
