@@ -187,6 +187,13 @@ GRANT EXECUTE ON FUNCTION job_fence(uuid, bigint), wpaas_site(uuid), wpaas_obser
     wpaas_secret_kept(uuid, bigint, uuid), wpaas_switch(uuid, bigint, uuid), wpaas_expiring(uuid), wpaas_expired(uuid, bigint, uuid) TO provision_worker;
 GRANT EXECUTE ON FUNCTION wpaas_converge(uuid) TO provision_operator;
 
+-- Accounts.
+GRANT SELECT ON v_account_entry, v_account_cost TO provision_integration, provision_api;
+ALTER VIEW v_account_entry SET (security_barrier);
+ALTER VIEW v_account_cost SET (security_barrier);
+GRANT EXECUTE ON FUNCTION account_document(uuid), account_forecast(uuid, text), account_configure(uuid, jsonb) TO provision_api, provision_operator;
+GRANT EXECUTE ON FUNCTION account_import_range(uuid), account_import(uuid, jsonb) TO provision_worker;
+
 -- Operators.
 GRANT EXECUTE ON FUNCTION signing_key_rotate(uuid), signing_key_revoke(uuid), signing_key_share(uuid), signing_key_list(), session_list(), credential_reset(text) TO provision_operator;
 GRANT EXECUTE ON FUNCTION job_hold(uuid), job_release(uuid), job_retry(uuid), job_retry_where(text, uuid, text, int), job_cancel(uuid, text), job_complete(uuid, jsonb, text),

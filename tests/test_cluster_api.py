@@ -315,6 +315,105 @@ def test_platform_admins_with_a_second_factor_switch_provisioning(town: Town) ->
     failed(town.call("PUT", "disable_provisioning", None, json=body), 403)
 
 
+# Under /v1 ------------------------------------------------------------------------------------------------------------
+
+
+class Street:
+    """The resources of the org `north`, as one of its people asks for them."""
+
+    def __init__(self, town: Town, username: str) -> None:
+        self.town = town
+        self.token = town.house.log_in(username, org="north")["access_token"]
+
+    def call(self, method: str, path: str, **options: Any) -> Response:
+        """One request."""
+        return self.town.house.call(method, f"/v1/orgs/north/{path}", self.token, **options)
+
+
+def test_an_owner_sees_and_configures_the_cluster(town: Town) -> None:
+    olga, jane = Street(town, "olga"), Street(town, "jane")
+    seen = olga.call("GET", "cluster")
+    assert (seen.status_code, seen.json()["state"], seen.json()["max_nodes"]) == (200, "down", 10)
+    known = {"If-Match": seen.headers["ETag"]}
+    assert olga.call("PUT", "cluster", json={"max_nodes": 4}).status_code == 428
+    changed = olga.call("PUT", "cluster", json={"max_nodes": 4, "spot_max_price": "0.25"}, headers=known)
+    assert (changed.status_code, changed.json()["max_nodes"], changed.json()["spot_max_price"]) == (200, 4, "0.25")
+    assert olga.call("PUT", "cluster", json={"max_nodes": 5}, headers=known).status_code == 412
+    assert olga.call("PUT", "cluster", json={"max_nodes": 11}, headers={"If-Match": "*"}).status_code == 400
+    assert jane.call("PUT", "cluster", json={"max_nodes": 5}, headers={"If-Match": "*"}).status_code == 403
+    assert jane.call("GET", "cluster").json()["min_nodes"] == 0
+    versions = town.house.call("GET", "/v1/cluster-versions", olga.token).json()["cluster_versions"]
+    assert [version["name"] for version in versions] == ["v1"]
+
+
+def test_an_owner_deploys_and_shuts_down(town: Town) -> None:
+    olga, jane = Street(town, "olga"), Street(town, "jane")
+    assert olga.call("POST", "cluster/deploy").status_code == 409
+    olga.call("PUT", "cluster", json={"min_nodes": 1}, headers={"If-Match": "*"})
+    answers = [olga.call("POST", "cluster/deploy") for _ in range(2)]
+    assert [(each.status_code, each.json()["status"]) for each in answers] == [(202, "queued"), (202, "redundant")]
+    assert jane.call("POST", "cluster/deploy").status_code == 403
+    town.deploy()
+    assert olga.call("GET", "cluster").json()["state"] == "up"
+    assert olga.call("POST", "cluster/refresh").json() == {"status": "queued"}
+    jane.call("POST", "capacity-requests", json={"nodes": 2, "minutes": 60})
+    assert olga.call("POST", "cluster/shutdown").status_code == 409
+    assert olga.call("POST", "cluster/shutdown", json={"end_requests": True}).json() == {"status": "queued"}
+
+
+def test_requests_are_made_seen_and_taken_back(town: Town) -> None:
+    jane = Street(town, "jane")
+    made = jane.call("POST", "capacity-requests", json={"nodes": 3, "minutes": 60})
+    assert (made.status_code, made.json()["state"]) == (201, "accepted")
+    seen = town.house.call("GET", made.headers["Location"], jane.token)
+    assert seen.json() == made.json()
+    (listed,) = jane.call("GET", "capacity-requests?state=accepted").json()["capacity_requests"]
+    assert (listed["id"], listed["username"], listed["nodes"]) == (made.json()["id"], "jane", 3)
+    assert town.house.call("DELETE", made.headers["Location"], jane.token).status_code == 204
+    assert town.house.call("DELETE", made.headers["Location"], jane.token).status_code == 404
+    assert jane.call("POST", "capacity-requests", json={"nodes": 3, "minutes": 5}).status_code == 400
+    foreign = made.headers["Location"].replace("north", "south")
+    assert town.house.call("GET", foreign, jane.token).status_code == 404
+
+
+def test_owners_accept_and_deactivate_members(town: Town) -> None:
+    olga = Street(town, "olga")
+    town.house.owner.execute("UPDATE org SET is_joinable = true WHERE slug = 'north'")
+    town.house.make_user("paul")
+    paul = town.house.log_in("paul")["access_token"]
+    assert town.house.post("/v1/orgs/join", {"slug": "north"}, paul).status_code == 201
+    (asked,) = olga.call("GET", "memberships?state=requested").json()["memberships"]
+    assert asked["username"] == "paul"
+    path = f"/v1/memberships/{asked['id']}"
+    assert town.house.post(f"{path}/accept", None, olga.token).json()["state"] == "active"
+    role = town.house.call("PATCH", path, olga.token, json={"role": "developer"}, headers={"If-Match": "*"})
+    assert role.status_code == 200
+    token = town.token("paul")
+    assert town.call("PUT", "desired_org_num_nodes/north/2", token).status_code == 200
+    assert town.house.post(f"{path}/deactivate", None, olga.token).json()["state"] == "inactive"
+    assert town.house.value("SELECT target_nodes FROM cluster") == 0
+    failed(town.call("GET", "membership_status/north", token), 403)
+
+
+def test_an_owner_reads_the_account_and_its_forecast(town: Town) -> None:
+    olga, jane = Street(town, "olga"), Street(town, "jane")
+    assert olga.call("GET", "account").status_code == 404
+    body = json.dumps({"deposit": "2000", "monthly_allowance": "10"})
+    town.house.owner.execute("SELECT account_configure(%s, %s)", [town.house.org, body])
+    seen = olga.call("GET", "account").json()
+    assert (seen["balance"], seen["burn_rates"]["max"]) == ("2000.0000", "2.413")
+    assert sorted(jane.call("GET", "account").json()) == ["balance", "currency", "org_id", "state"]
+    for step, count in (("hour", 336), ("day", 90), ("month", 12)):
+        points = olga.call("GET", f"forecast?step={step}").json()["points"]
+        assert len(points) == count
+        assert points[0]["max"] <= points[0]["min"] or float(points[0]["max"]) <= float(points[0]["min"])
+    assert jane.call("GET", "forecast").status_code == 403
+    drawn = olga.call("GET", "forecast.svg?step=month")
+    assert (drawn.status_code, drawn.headers["Content-Type"]) == (200, "image/svg+xml")
+    assert "Balance of north" in drawn.text
+    assert drawn.text.count("<svg") == 1
+
+
 # The example ----------------------------------------------------------------------------------------------------------
 
 
@@ -345,6 +444,7 @@ def test_the_example_can_be_used_as_it_says(house: House, run: Callable[..., Any
         assert answer.status_code == 200
         limits = house.call("GET", f"/api/org_num_nodes/{first['org']}/", answer.json()["access"]).json()
         assert (limits["min_nodes"], limits["max_nodes"]) == (0, 10)
+    assert house.value("SELECT balance FROM v_account WHERE org = %s", first["org"]) == 2000
     inactive = {"username": first["inactive"], "password": first["inactive_password"], "org_name": first["org"]}
     failed(house.post("/api/org_token/", inactive), 403)
     admin = {"username": first["admin"], "password": first["admin_password"]}

@@ -126,6 +126,7 @@ def furnish(shop: Shop, account: UUID, name: str) -> Org:
         max_nodes=10,
         cluster_version=version_of(shop, org, slug),
     )
+    do(shop, "account_configure", org, {"deposit": "1000"})
     with asking(shop, owner, account, org):
         made.things["capacity_request"] = shop.value("SELECT id FROM capacity_request_create(%s, 3, 60)", org)
     deploy(shop, made)
@@ -490,6 +491,9 @@ CALLS: dict[str, tuple[str, ...]] = {
     "allocation_order_act": ("allocation_order", "text:cancel"),
     "allocation_provide": ("allocation", "text:refresh_last_sync"),
     "allocation_request": ("text:allocation.terminate", '{"allocation": "$allocation"}'),
+    "account_configure": ("org", "{}"),
+    "account_document": ("org",),
+    "account_forecast": ("org", "text:day"),
     "api_key_change": ("api_key", "{}"),
     "api_key_issue": ('{"name": "x", "org": "$slug"}',),
     "api_key_remove": ("api_key",),

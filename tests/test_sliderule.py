@@ -19,6 +19,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import requests
 import trustme
 from click.testing import CliRunner
 from provision_api.example import example_command
@@ -202,6 +203,13 @@ def test_what_is_refused_is_told_in_words(visitor: Visitor, caplog: pytest.LogCa
     with caplog.at_level(logging.ERROR):
         assert session.update_available_servers(3, 60) == (0, 3)
     assert "the cluster is suspended" in caplog.text
+    visitor.owner.execute("UPDATE cluster SET is_suspended = false")
+    visitor.owner.execute("SELECT account_configure(org_id, '{\"adjustment\": -1990}') FROM cluster")
+    with caplog.at_level(logging.ERROR):
+        assert session.update_available_servers(3, 60) == (0, 3)
+    assert "the balance would be empty within 24 hours: 10.00 dollars, and 3 nodes cost 0.831 per hour" in caplog.text
+    with pytest.raises(requests.HTTPError, match="409"):
+        visitor.logged_in(rethrow=True).update_available_servers(3)
     visitor.owner.execute("UPDATE membership SET state = 'inactive' WHERE role = 'developer' AND state = 'active'")
     with caplog.at_level(logging.ERROR):
         session.update_available_servers(3, 60)

@@ -13,6 +13,7 @@ from provision.database import async_pool, role_url
 from provision.settings import Settings
 from provision_api import (
     cluster,
+    cluster_resource,
     deployment,
     event,
     health,
@@ -47,7 +48,20 @@ def make_app(
     pool = async_pool(role_url(settings, "api"), "provision api", size=settings.api_pool_size, timeout=pool_seconds)
     metrics = Metrics()
     metrics.watch(pool)
-    surfaces = (order, lifecycle, inventory, tenancy, session, identity, cluster, deployment, event, health, openapi)
+    surfaces = (
+        order,
+        lifecycle,
+        inventory,
+        tenancy,
+        session,
+        identity,
+        cluster,
+        cluster_resource,
+        deployment,
+        event,
+        health,
+        openapi,
+    )
     routes = [route for surface in surfaces for route in surface.routes]
     addresses, callers = (
         Buckets(what, rate, settings.rate_burst_seconds)

@@ -42,6 +42,7 @@ _VERSION = _make_once("cluster_version", "name", "description", "node_image", "o
 _CUSTOMER, _ORG, _USER, _MEMBERSHIP, _CLUSTER = (
     _call(f"{noun}_create", body=JSONB) for noun in ("customer", "org", "user", "membership", "cluster")
 )
+_ACCOUNT = _call("account_configure", org=Uuid, body=JSONB)
 _DEACTIVATE = _call("membership_deactivate", membership=Uuid)
 _PASSWORD = _call("password_store", user=Uuid, hash=Text)
 _TOTP = _call("totp_give", username=Text, secret=Text)
@@ -103,6 +104,7 @@ class Example:
         customer = self._do(_CUSTOMER, {"name": self._name, "email": email, "tenant": TENANT})
         org = self._do(_ORG, {"name": self._name, "customer": str(customer)})
         self._do(_CLUSTER, {"org": str(org), "domain": self._domain, "version": VERSION, **LIMITS})
+        fetch(self._owner, _ACCOUNT, {"org": org, "body": Jsonb({"deposit": BALANCE, "description": "to begin with"})})
         people = {role: self._user(role) for role in ("owner", "member-1", "member-2", "inactive")}
         admin = self._user("admin", is_platform_admin=True)
         for role, person in people.items():

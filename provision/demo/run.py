@@ -12,6 +12,7 @@ import structlog
 from provision.database import connect
 from provision.settings import Settings
 
+from . import cluster
 from .data import Database, fill
 from .expectation import Progress, examine
 from .place import place
@@ -88,6 +89,8 @@ def _play(running: Stage, screen: Screen, stack: ExitStack, keep: bool) -> int:
     play.lab.wait()
     _tell(play, progress, screen)
     found = list(examine(play, progress))
+    screen.title("A cluster that three people share, on a clock that runs faster")
+    found += cluster.perform(play, screen.say)
     screen.title("Expected")
     screen.expectations(found)
     screen.title("Look further until Ctrl-C" if keep else "Look further: `demo --keep` leaves it all running, and then")

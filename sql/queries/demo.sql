@@ -82,3 +82,29 @@ SELECT line FROM order_explain(%(order)s) AS line
 
 -- name: document
 SELECT order_document(%(order)s)
+
+-- name: clock
+SELECT clock_inject()
+
+-- name: advance
+SELECT clock_advance(%(by)s::interval)
+
+-- name: cluster
+-- An org with a cluster and three people who may ask for nodes.
+WITH version AS (INSERT INTO cluster_version (name, node_image, overhead_image) VALUES ('v4.20.0', 'ami-12c6146b', 'ami-12c6146b') RETURNING name),
+    north AS (INSERT INTO org (tenant_customer_id, slug) VALUES (%(customer)s, 'north') RETURNING id, tenant_customer_id),
+    person AS (INSERT INTO app_user (username, verified_date) SELECT n, engine_now() FROM unnest('{olga,dora,rune}'::text[]) AS n RETURNING id, username),
+    membership AS (
+        INSERT INTO membership (user_id, tenant_customer_id, org_id, role)
+        SELECT p.id, o.tenant_customer_id, o.id, CASE p.username WHEN 'olga' THEN 'owner' ELSE 'developer' END FROM person AS p CROSS JOIN north AS o)
+INSERT INTO cluster (tenant_customer_id, org_id, accreditation_id, domain, cost_tag, ceiling, max_nodes, cluster_version)
+SELECT o.tenant_customer_id, o.id, (SELECT id FROM accreditation WHERE provider = 'aws' AND name = 'cloud'), 'example.test', 'cluster-north', 10, 10, v.name FROM north AS o CROSS JOIN version AS v
+RETURNING id
+
+-- name: capacity
+INSERT INTO capacity_request (tenant_customer_id, org_id, cluster_id, user_id, nodes, expires_date)
+SELECT c.tenant_customer_id, c.org_id, c.id, u.id, %(nodes)s, engine_now() + make_interval(mins => %(minutes)s)
+FROM cluster AS c JOIN app_user AS u ON u.username = %(username)s WHERE c.id = %(cluster)s
+
+-- name: cluster_now
+SELECT state, current_nodes, target_nodes, address, generation, progress FROM v_cluster WHERE id = %(cluster)s

@@ -30,6 +30,9 @@ SELECT extract(EPOCH FROM job_next_due(%(types)s) - engine_now())::float8 AS sec
 -- name: sweep
 SELECT engine_sweep(%(worker)s) AS counters
 
+-- name: tick_clusters
+SELECT cluster_tick(%(limit)s)
+
 -- name: be_sentinel
 -- The sleeper that holds this lock is the one whom new jobs wake.
 SELECT pg_try_advisory_lock(job_wake_key()) AS is_sentinel

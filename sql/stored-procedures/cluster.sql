@@ -1,7 +1,7 @@
 -- Clusters: capacity_request_create() and the owner's cluster_configure(), cluster_deploy(), cluster_shutdown() say what is
 -- wanted; cluster_converge() compares it with what there is and begins the one operation that comes next (cluster_next), as a
 -- row of provision_cluster, _scale or _shutdown; their post functions call it again. cluster_tick(), called by every worker
--- twice a second, does so for clusters whose time has come: an index of cluster_clock says which. The row of the cluster is
+-- four times a second, does so for clusters whose time has come: an index of cluster_clock says which. The row of the cluster is
 -- the lock: whoever decides about it has it locked.
 
 -- What is wanted -----------------------------------------------------------------------------------------------------
@@ -80,6 +80,7 @@ DECLARE
 BEGIN
     SELECT * INTO _cluster FROM cluster WHERE id = p_cluster FOR NO KEY UPDATE;
     PERFORM capacity_request_expire(p_cluster);
+    _cluster := cluster_spend(_cluster);
     _target := cluster_target(_cluster);
     _is_wanted := _cluster.is_wanted AND NOT cluster_is_idle(_cluster);
     IF (_cluster.target_nodes, _cluster.is_wanted) IS DISTINCT FROM (_target, _is_wanted) THEN
@@ -93,7 +94,7 @@ COMMENT ON FUNCTION cluster_converge(uuid) IS 'Looks at what is wanted of a clus
 CREATE OR REPLACE FUNCTION cluster_set_clock(p_cluster uuid) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
-    UPDATE cluster_clock AS c SET next_date = least(
+    UPDATE cluster_clock AS c SET next_date = least((SELECT cluster_money_date(k) FROM cluster AS k WHERE k.id = p_cluster),
         (SELECT min(r.expires_date) FROM capacity_request AS r WHERE r.cluster_id = p_cluster AND r.finished_date IS NULL),
         CASE WHEN c.retry_date > engine_now() THEN c.retry_date END)
     WHERE c.cluster_id = p_cluster;
@@ -333,6 +334,8 @@ BEGIN
     PERFORM cluster_check_open(_cluster);
     IF _cluster.is_wanted THEN
         RETURN 'redundant';
+    ELSIF account_balance_now(p_org) < setting_value('account_minimum')::numeric THEN
+        PERFORM refuse('PV409', 'the account is empty', round(account_balance_now(p_org), 2) || ' dollars', 'ask the operators for a larger budget');
     ELSIF cluster_is_idle(_cluster) THEN
         PERFORM refuse('PV409', 'the cluster would go at once', 'no nodes are asked for, min_nodes is 0 and destroy_when_no_nodes is on', 'ask for nodes, raise min_nodes, or switch destroy_when_no_nodes off');
     END IF;
@@ -480,3 +483,114 @@ BEGIN
     RETURN p_drift IS NULL AND (_cluster.state <> 'up' OR p_nodes = _cluster.target_nodes);
 END $$;
 COMMENT ON FUNCTION cluster_observed(uuid, int, int, text) IS 'Takes what was seen of a cluster outside: nodes that run, and what is other than it was made; false: it is worth another look soon.';
+
+-- Money --------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION cluster_meter(p_cluster cluster, p_is_down boolean DEFAULT false) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp SET timezone = 'UTC' AS $$
+DECLARE
+    _c constant cluster := p_cluster;
+    _from constant timestamptz := (SELECT metered_date FROM cluster_clock WHERE cluster_id = _c.id);
+    _now constant timestamptz := engine_now();
+BEGIN
+    UPDATE cluster_clock SET metered_date = CASE WHEN NOT p_is_down THEN _now END WHERE cluster_id = _c.id;
+    IF _from IS NULL OR _from >= _now THEN
+        RETURN;
+    END IF;
+    INSERT INTO cluster_usage AS u (cluster_id, day, overhead_cost, node_cost, tenant_customer_id, org_id, overhead_seconds, node_seconds)
+    SELECT _c.id, d.day::date, _c.overhead_cost, _c.node_cost, _c.tenant_customer_id, _c.org_id, d.seconds, d.seconds * _c.current_nodes
+    FROM (SELECT s AS day, extract(EPOCH FROM least(_now, s + interval '1 day') - greatest(_from, s)) AS seconds FROM generate_series(date_trunc('day', _from), _now, interval '1 day') AS s) AS d
+    WHERE d.seconds > 0
+    ON CONFLICT (cluster_id, day, overhead_cost, node_cost) DO UPDATE SET overhead_seconds = u.overhead_seconds + excluded.overhead_seconds, node_seconds = u.node_seconds + excluded.node_seconds;
+    -- The day's cost is reckoned anew out of all its seconds, so nothing is rounded twice.
+    INSERT INTO account_cost (tag, day, tenant_customer_id, org_id, metered)
+    SELECT _c.cost_tag, u.day, _c.tenant_customer_id, _c.org_id, round(sum(u.overhead_cost * u.overhead_seconds + u.node_cost * u.node_seconds) / 3600, 10)
+    FROM cluster_usage AS u WHERE u.cluster_id = _c.id AND u.day >= account_day(_from) GROUP BY u.day
+    ON CONFLICT (tag, day) DO UPDATE SET metered = excluded.metered;
+END $$;
+COMMENT ON FUNCTION cluster_meter(cluster, boolean) IS 'Counts the use of a cluster up to now, as it was until now.';
+
+CREATE OR REPLACE FUNCTION cluster_rate(p_cluster cluster, p_nodes bigint) RETURNS numeric
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN p_cluster.overhead_cost + p_cluster.node_cost * p_nodes;
+END $$;
+COMMENT ON FUNCTION cluster_rate(cluster, bigint) IS 'What a cluster costs per hour with so many nodes.';
+
+CREATE OR REPLACE FUNCTION cluster_unmetered(p_cluster cluster) RETURNS numeric
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN round(cluster_rate(p_cluster, p_cluster.current_nodes) * COALESCE((SELECT extract(EPOCH FROM engine_now() - metered_date) FROM cluster_clock WHERE cluster_id = p_cluster.id), 0) / 3600, 10);
+END $$;
+COMMENT ON FUNCTION cluster_unmetered(cluster) IS 'What the use of a cluster costs that is not counted yet.';
+
+CREATE OR REPLACE FUNCTION cluster_metered() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: whoever changes a cluster need not be allowed to book its cost.
+BEGIN
+    PERFORM cluster_meter(OLD, NEW.state = 'down');
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION cluster_metered() IS 'Before what a cluster costs changes, what it has cost is counted.';
+SELECT class.replace_trigger('cluster_metered_tg', 'cluster', 'BEFORE UPDATE ON {table} FOR EACH ROW WHEN ((OLD.state = ''down'', OLD.current_nodes, OLD.overhead_cost, OLD.node_cost) IS DISTINCT FROM (NEW.state = ''down'', NEW.current_nodes, NEW.overhead_cost, NEW.node_cost))', 'cluster_metered()');
+
+CREATE OR REPLACE FUNCTION cluster_tagged() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: whoever makes a cluster need not be allowed to register cost tags.
+BEGIN
+    INSERT INTO cost_tag (tag, tenant_customer_id, org_id, accreditation_id, module) SELECT cost_tag, tenant_customer_id, org_id, accreditation_id, 'cluster' FROM new_rows;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION cluster_tagged() IS 'A cluster''s cost is its org''s.';
+SELECT class.replace_trigger('cluster_tagged_tg', 'cluster', 'AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', 'cluster_tagged()');
+
+CREATE OR REPLACE FUNCTION cluster_admit(p_cluster cluster, p_nodes int) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _hours constant numeric := setting_value('account_admission_hours')::numeric;
+    _balance constant numeric := account_balance_now(p_cluster.org_id);
+    _rate constant numeric := cluster_rate(p_cluster, least(p_nodes, p_cluster.max_nodes));
+BEGIN
+    IF _balance < _rate * _hours THEN
+        PERFORM refuse('PV409', format('the balance would be empty within %s hours', _hours), format('%s dollars, and %s nodes cost %s per hour', round(_balance, 2), least(p_nodes, p_cluster.max_nodes), round(_rate, 3)),
+            'ask for fewer nodes, or the owner for a larger budget');
+    END IF;
+END $$;
+COMMENT ON FUNCTION cluster_admit(cluster, int) IS 'Refuses a request that at its own cost would empty the account too soon.';
+
+CREATE OR REPLACE FUNCTION cluster_spend(p_cluster cluster) RETURNS cluster
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _cluster cluster := p_cluster;
+    _account constant uuid := (SELECT id FROM account WHERE org_id = p_cluster.org_id);
+BEGIN
+    -- What changes its cost is counted as it does (cluster_metered); beside that it is enough to count when it is due.
+    IF _cluster.state = 'down' OR (SELECT metered_date > engine_now() - interval '1 minute' AND (next_date <= engine_now()) IS NOT TRUE FROM cluster_clock WHERE cluster_id = _cluster.id) THEN
+        RETURN _cluster;
+    END IF;
+    PERFORM cluster_meter(_cluster);
+    IF _account IS NOT NULL THEN
+        PERFORM account_allow(_account);
+        PERFORM account_warn(_account);
+        IF _cluster.is_wanted AND (SELECT balance < setting_value('account_minimum')::numeric FROM account_balance WHERE account_id = _account) THEN
+            PERFORM capacity_request_end(_cluster.id, NULL, 'refused', 'the account is empty');
+            UPDATE cluster SET is_wanted = false WHERE id = _cluster.id RETURNING * INTO _cluster;
+            PERFORM cluster_hurry(_cluster);
+        END IF;
+    END IF;
+    RETURN _cluster;
+END $$;
+COMMENT ON FUNCTION cluster_spend(cluster) IS 'Counts what a cluster has cost; with an empty account it is not wanted any more.';
+
+CREATE OR REPLACE FUNCTION cluster_money_date(p_cluster cluster) RETURNS timestamptz
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _balance constant numeric := account_balance_now(p_cluster.org_id);
+    _rate constant numeric := cluster_rate(p_cluster, p_cluster.current_nodes);
+    _level constant numeric := (SELECT max(l) FROM unnest(account_levels()) AS l WHERE l <= _balance);
+BEGIN
+    -- A little later than the level is reached, when the balance is below it.
+    RETURN CASE WHEN p_cluster.state <> 'down' THEN least(date_trunc('hour', engine_now(), 'UTC') + interval '1 hour',
+        CASE WHEN _rate > 0 THEN engine_now() + make_interval(secs => least(86400, (_balance - _level) * 3600 / _rate)::float8) + interval '1 millisecond' END) END;
+END $$;
+COMMENT ON FUNCTION cluster_money_date(cluster) IS 'When the cost of a cluster is counted next: every hour, and when its account falls below the next level.';

@@ -372,6 +372,7 @@ BEGIN
     PERFORM session_sweep();
     PERFORM sweep_allocation();
     PERFORM sweep_wpaas();
+    PERFORM sweep_accounts();
     DELETE FROM order_idempotency WHERE created_date < engine_now() - make_interval(days => setting_value('idempotency_days')::int);
     RETURN jsonb_build_object('leases_lost', _lost, 'jobs_scheduled', _scheduled, 'partitions', sweep_partitions(), 'memberships_lapsed', sweep_tenancy());
 END $$;

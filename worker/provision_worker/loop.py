@@ -44,6 +44,8 @@ BLOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycop
 ALONE_SECONDS = 1.0
 """How long results are recorded one by one; then what else there is has its turn."""
 SWEEP_SECONDS = 1.0
+CLUSTER_SECONDS = 0.25
+"""How often it is looked whether something of a cluster is due: what expires is to count within a second."""
 HEARTBEATS_PER_LEASE = 6
 STOP_SECONDS = 25.0
 """How long a stopping worker waits for what it runs: less than a lease, and than supervisors wait before a kill."""
@@ -131,6 +133,7 @@ class Worker:
         return [
             Ticker("heartbeat", lambda: self._connect("heartbeat"), seconds, self._beat),
             Ticker("sweep", lambda: self._connect("sweep"), SWEEP_SECONDS, self._sweep),
+            Ticker("clusters", lambda: self._connect("clusters"), CLUSTER_SECONDS, self._tick_clusters),
         ]
 
     def _beat(self, store: Store) -> None:
@@ -142,6 +145,10 @@ class Worker:
     def _sweep(self, store: Store) -> None:
         if self._id:
             store.sweep(self._id)
+
+    def _tick_clusters(self, store: Store) -> None:
+        if self._id:
+            store.tick_clusters()
 
     # The loop
 

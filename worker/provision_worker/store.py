@@ -12,6 +12,8 @@ from provision.database import load_queries
 
 from .job import Job, Json, Lease
 
+CLUSTERS_AT_ONCE = 20
+
 
 class Store:
     """One autocommit connection; every method is one transaction, and all but a few are one statement."""
@@ -68,6 +70,11 @@ class Store:
         """Does what is due in the database: dead workers' leases, schedules, partitions, pruning. Returns counters."""
         counters: dict[str, Any] | None = self._value("sweep", worker=worker)
         return counters or {}
+
+    def tick_clusters(self) -> None:
+        """Looks at clusters of which something is due, a few at a time, so that each is soon seen by others."""
+        while self._value("tick_clusters", limit=CLUSTERS_AT_ONCE) == CLUSTERS_AT_ONCE:
+            pass
 
     def be_sentinel(self) -> bool:
         """Tries to become the sleeper that new jobs notify, and listens if so."""

@@ -50,7 +50,9 @@ COMMENT ON FUNCTION provision_cluster_scale_success(uuid[]) IS 'Changed clusters
 CREATE OR REPLACE FUNCTION provision_cluster_scale_failure(p_ids uuid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
-    PERFORM cluster_failed(p.cluster_id, p.id, p.result_message, true) FROM (SELECT * FROM provision_cluster_scale WHERE id = ANY (p_ids) ORDER BY cluster_id) AS p;
+    -- One that was given up because the cluster is to go makes nobody wait.
+    PERFORM cluster_failed(p.cluster_id, p.id, p.result_message, p.is_wanted) FROM (
+        SELECT s.*, c.is_wanted FROM provision_cluster_scale AS s JOIN cluster AS c ON c.id = s.cluster_id WHERE s.id = ANY (p_ids) ORDER BY s.cluster_id) AS p;
 END $$;
 COMMENT ON FUNCTION provision_cluster_scale_failure(uuid[]) IS 'A change that failed is tried again later; requests keep their time.';
 

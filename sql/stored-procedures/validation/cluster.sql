@@ -54,6 +54,7 @@ BEGIN
         PERFORM refuse('PV400', 'the time to live is over', NEW.expires_date::text, 'ask for some time to come');
     END IF;
     PERFORM cluster_check_open(_cluster);
+    PERFORM cluster_admit(_cluster, NEW.nodes);
     IF NOT _cluster.is_wanted THEN
         IF NOT _cluster.allow_deploy_by_token THEN
             PERFORM refuse('PV503', 'the cluster is not deployed', _cluster.state, 'ask its owner to deploy it');

@@ -7,7 +7,9 @@ from provision_worker.job import Outcome
 from provision_worker.task import Task
 
 from . import (
+    account,
     certificate,
+    cluster,
     contact,
     deployment,
     domain,
@@ -71,6 +73,11 @@ def default_actions() -> Actions:
         "provision_deployment_stop": Action(deployment.stop),
         "deployment_schedule": Action(deployment.schedule),
         "deployment_sweep": Action(deployment.sweep),
+        "provision_cluster_deploy": Action(cluster.deploy),
+        "provision_cluster_scale": Action(cluster.scale),
+        "provision_cluster_shutdown": Action(cluster.shutdown),
+        "cluster_observe": Action(cluster.observe),
+        "account_import": Action(account.import_costs),
         "reconcile": Action(reconcile.run),
         "webhook_deliver": Action(event.deliver),
         "session_mail": Action(session.mail),

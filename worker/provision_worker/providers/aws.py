@@ -23,10 +23,13 @@ from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
     from types_boto3_acm import ACMClient
+    from types_boto3_autoscaling import AutoScalingClient
+    from types_boto3_ce import CostExplorerClient
     from types_boto3_codebuild import CodeBuildClient
     from types_boto3_ec2 import EC2Client
     from types_boto3_ecr import ECRClient
     from types_boto3_ecs import ECSClient
+    from types_boto3_iam import IAMClient
     from types_boto3_route53 import Route53Client
     from types_boto3_route53domains import Route53DomainsClient
     from types_boto3_sesv2 import SESV2Client
@@ -40,6 +43,8 @@ CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 3},
     user_agent_extra="provision",
 )
+# For calls that make another thing each time: whether to try again is decided by who can look for the first.
+ONCE = CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
 DEFAULT_REGION = "us-east-1"
 
 # Error codes by which AWS asks for patience. LimitExceededException is not among them: it is a quota, and final.
@@ -109,11 +114,6 @@ class Account:
         return self._client(lambda options: self._session.client("codebuild", **options))
 
     @cached_property
-    def ec2(self) -> "EC2Client":
-        """Elastic Compute Cloud."""
-        return self._client(lambda options: self._session.client("ec2", **options))
-
-    @cached_property
     def ecr(self) -> "ECRClient":
         """Elastic Container Registry."""
         return self._client(lambda options: self._session.client("ecr", **options))
@@ -138,9 +138,29 @@ class Account:
         """Route 53 Domains, which there is in one region only, whatever the account's."""
         return self._client(lambda options: self._session.client("route53domains", region_name="us-east-1", **options))
 
-    def _client(self, make: Callable[[dict[str, Any]], T]) -> T:
+    @cached_property
+    def cost_explorer(self) -> "CostExplorerClient":
+        """Cost Explorer, which is in one region only."""
+        return self._client(lambda options: self._session.client("ce", region_name=DEFAULT_REGION, **options))
+
+    @cached_property
+    def ec2(self) -> "EC2Client":
+        """EC2; nothing is tried twice."""
+        return self._client(lambda options: self._session.client("ec2", **options), ONCE)
+
+    @cached_property
+    def autoscaling(self) -> "AutoScalingClient":
+        """EC2 Auto Scaling; nothing is tried twice."""
+        return self._client(lambda options: self._session.client("autoscaling", **options), ONCE)
+
+    @cached_property
+    def iam(self) -> "IAMClient":
+        """IAM; nothing is tried twice."""
+        return self._client(lambda options: self._session.client("iam", **options), ONCE)
+
+    def _client(self, make: Callable[[dict[str, Any]], T], config: Config = CONFIG) -> T:
         with self._lock:
-            return make({"endpoint_url": self._endpoint_url, "config": CONFIG})
+            return make({"endpoint_url": self._endpoint_url, "config": config})
 
     def _assume(
         self, base: botocore.session.Session, role_arn: str, external_id: str | None

@@ -1,0 +1,1 @@
+"""Clusters and requests for their nodes."""
