@@ -52,7 +52,15 @@ def node(name: str, state: NodeState = "ready", minutes: float = 60, digest: str
 
 
 THREE = tuple(node(name) for name in "abc")
-GROUP = Group(0, 4, 3, "2")
+
+
+def group(
+    least: int, most: int, desired: int, version: str = "2", *, digest: str = DIGEST, has_policy: bool = False
+) -> Group:
+    return Group(least, most, desired, version, digest, has_policy)
+
+
+GROUP = group(0, 4, 3, "2")
 BALANCER = Balancer(
     "arn:lb",
     DNS,
@@ -136,6 +144,12 @@ def test_a_node_that_is_gone_is_replaced_at_once_and_only_it() -> None:
     assert steps(decide(lost)) == [("node.replace", {"id": "c"})]
 
 
+def test_a_node_that_the_load_balancer_does_not_know_is_told_to_it() -> None:
+    unknown = replace(node("c", "starting", 1), is_routed=False)
+    found = decide(replace(SYNC, nodes=(*THREE[:2], unknown)))
+    assert steps(found) == [("node.register", {"id": "c", "target": "arn:target"})]
+
+
 def test_one_too_many_is_removed_and_a_stray_one_first() -> None:
     found = decide(replace(SYNC, nodes=(*THREE, node("d", ours=False))))
     assert steps(found) == [("node.remove", {"id": "d", "is_ours": False})]
@@ -156,7 +170,7 @@ def test_of_too_many_the_right_one_goes(nodes: tuple[Node, ...], victim: str) ->
 
 def test_of_too_many_in_a_roll_the_old_one_goes_before_the_youngest() -> None:
     nodes = (node("a", minutes=1), node("b"), node("c", digest=OLD, minutes=90), node("d"), node("e", minutes=2))
-    found = decide(replace(SYNC, nodes=nodes, group=replace(GROUP, desired=5)))
+    found = decide(replace(SYNC, nodes=nodes, group=group(0, 5, 5, "2")))
     assert steps(found) == [("node.remove", {"id": "c", "is_ours": True})]
 
 
@@ -190,7 +204,7 @@ def test_a_node_that_has_recovered_begins_anew() -> None:
 def test_at_most_a_third_is_replaced_at_once() -> None:
     site = replace(SITE, nodes=9)
     ill = tuple(node(f"i{number}", "ill") for number in range(4))
-    seen = replace(SYNC, nodes=(*ill, *(node(f"r{number}") for number in range(5))), group=Group(0, 10, 9, "2"))
+    seen = replace(SYNC, nodes=(*ill, *(node(f"r{number}") for number in range(5))), group=group(0, 10, 9, "2"))
     assert actions(looks(seen, 3, site)) == ["node.replace"] * 3
 
 
@@ -206,7 +220,7 @@ def test_with_more_than_half_ill_nothing_is_replaced_and_a_person_is_called(ill:
 
 def test_the_only_node_of_a_site_is_replaced() -> None:
     site = replace(SITE, nodes=1)
-    seen = replace(SYNC, nodes=(node("a", "ill"),), group=Group(0, 2, 1, "2"))
+    seen = replace(SYNC, nodes=(node("a", "ill"),), group=group(0, 2, 1, "2"))
     assert actions(looks(seen, 3, site)) == ["node.replace"]
 
 
@@ -214,17 +228,16 @@ def test_the_only_node_of_a_site_is_replaced() -> None:
 
 NEW_SITE = replace(SITE, version=8, artifact="s3://artifacts/8.zip", generation=2, is_changing=True)
 NEW = digest_of(NEW_SITE, HOST, "fs-1")
+ROLLING_GROUP = group(0, 4, 3, "3", digest=NEW)
 ROLLING = replace(
     SYNC,
     template=Template("lt-1", {"2": DIGEST, "3": NEW}, "3"),
-    group=Group(0, 4, 3, "3"),
+    group=group(0, 4, 3, "3", digest=NEW),
 )
 
 
 def roll(*nodes: Node, desired: int, memory: Memory = GOOD, site: Site = NEW_SITE) -> Plan:
-    return decide(
-        replace(ROLLING, nodes=nodes, group=replace(GROUP, template_version="3", desired=desired)), site, memory
-    )
+    return decide(replace(ROLLING, nodes=nodes, group=replace(ROLLING_GROUP, desired=desired)), site, memory)
 
 
 def test_a_new_version_is_first_a_version_of_the_template() -> None:
@@ -244,16 +257,21 @@ def test_in_a_roll_one_more_comes_first_and_one_old_goes_then() -> None:
     assert (done.steps, done.is_done, done.code_version, done.phase) == ([], True, 8, "ready")
 
 
+def test_where_all_that_came_are_old_one_goes_and_the_next_is_new() -> None:
+    found = roll(*THREE, node("d"), desired=4)
+    assert actions(found) == ["node.remove"]
+
+
 def test_two_failed_starts_bring_the_old_version_back() -> None:
     first = roll(*THREE, node("d", "starting", 11, NEW), desired=4)
     assert (actions(first), first.memory.failed_starts, first.memory.failed) == (["node.remove"], 1, "")
     second = roll(*THREE, node("e", "starting", 11, NEW), desired=4, memory=first.memory)
     assert (actions(second), second.memory.failed) == (["node.remove"], NEW)
     back = roll(*THREE, desired=3, memory=second.memory)
-    assert steps(back) == [("group.update", {"template": "2", "least": 0, "most": 4})]
+    assert steps(back) == [("group.update", {"template": "2", "digest": DIGEST, "least": 0, "most": 4})]
     assert back.fall_back == 0
     assert back.conditions["UpdateFailed"]["status"] is True
-    seen = replace(ROLLING, nodes=THREE, group=Group(0, 4, 3, "2"))
+    seen = replace(ROLLING, nodes=THREE, group=group(0, 4, 3, "2"))
     fallen = decide(seen, replace(SITE, generation=2), back.memory)
     assert (fallen.steps, fallen.is_done, fallen.conditions["UpdateFailed"]["status"]) == ([], True, True)
 
@@ -268,7 +286,7 @@ def test_a_first_version_that_does_not_start_is_tried_twice_and_then_needs_a_per
     site = replace(SITE, nodes=1, has_served=False)
     memory = Memory(databases=["wp-1-1"])
     for number in range(2):
-        seen = replace(SYNC, nodes=(node(f"n{number}", "starting", 11),), group=Group(0, 2, 1, "2"))
+        seen = replace(SYNC, nodes=(node(f"n{number}", "starting", 11),), group=group(0, 2, 1, "2"))
         found = plan(site, seen, memory, NOW + timedelta(minutes=number))
         assert actions(found) == ["node.replace"]
         memory = found.memory
@@ -337,7 +355,11 @@ def test_what_a_restore_has_replaced_goes_when_nothing_uses_it_any_more() -> Non
     assert actions(before) == ["template.version"]
     digest = digest_of(site, "db2.example.test", "fs-1")
     nodes = tuple(replace(one, digest=digest) for one in THREE)
-    after = replace(SYNC, databases=databases, nodes=nodes, template=Template("lt-1", {"2": digest}, "2"))
+    restored: dict[str, Any] = {
+        "template": Template("lt-1", {"2": digest}, "2"),
+        "group": group(0, 4, 3, digest=digest),
+    }
+    after = replace(SYNC, databases=databases, nodes=nodes, **restored)
     assert steps(decide(after, site)) == [("database.remove", {"name": "wp-1-1", "snapshot": "wp-1-1-left"})]
 
 
@@ -365,24 +387,24 @@ LOADED = replace(SITE, range=(2, 5))
 @pytest.mark.parametrize("wish", [2, 3, 5])
 def test_the_groups_own_wish_within_the_range_is_no_gap(wish: int) -> None:
     nodes = tuple(node(str(number)) for number in range(wish))
-    found = decide(replace(SYNC, nodes=nodes, group=Group(2, 5, wish, "2", has_policy=True)), LOADED)
+    found = decide(replace(SYNC, nodes=nodes, group=group(2, 5, wish, "2", has_policy=True)), LOADED)
     assert (found.steps, found.is_done, found.ready) == ([], True, wish)
 
 
 def test_range_and_policy_follow_the_spec() -> None:
     assert steps(decide(site=LOADED)) == [
-        ("group.update", {"template": "2", "least": 2, "most": 5}),
+        ("group.update", {"template": "2", "digest": DIGEST, "least": 2, "most": 5}),
         ("group.policy", {}),
     ]
-    back = decide(replace(SYNC, group=Group(2, 5, 3, "2", has_policy=True)))
+    back = decide(replace(SYNC, group=group(2, 5, 3, "2", has_policy=True)))
     assert actions(back) == ["group.update", "group.no_policy"]
 
 
 def test_a_roll_at_the_upper_end_of_the_range_has_room_for_one_more() -> None:
     site = replace(NEW_SITE, range=(2, 3))
-    found = decide(replace(ROLLING, group=Group(2, 3, 3, "3", has_policy=True)), site)
+    found = decide(replace(ROLLING, group=group(2, 3, 3, "3", digest=NEW, has_policy=True)), site)
     assert steps(found) == [
-        ("group.update", {"template": "3", "least": 2, "most": 4}),
+        ("group.update", {"template": "3", "digest": NEW, "least": 2, "most": 4}),
         ("group.resize", {"desired": 4}),
     ]
 
@@ -394,7 +416,7 @@ def test_a_suspended_site_has_no_nodes_and_keeps_everything_else() -> None:
     site = replace(SITE, is_suspended=True)
     found = decide(site=site)
     assert actions(found) == ["group.update", *["node.remove"] * 3]
-    asleep = replace(SYNC, nodes=(), group=Group(0, 1, 0, "2"))
+    asleep = replace(SYNC, nodes=(), group=group(0, 1, 0, "2"))
     done = decide(asleep, site)
     assert (done.steps, done.phase, done.is_done) == ([], "suspended", True)
     assert actions(decide(asleep)) == ["group.update", "group.resize"]
@@ -531,7 +553,7 @@ def test_no_look_ends_with_fewer_ready_nodes_than_wanted_or_starts_more_than_one
         node(str(number), state, minutes, DIGEST if is_new else OLD, ours)
         for number, (state, is_new, ours, minutes) in enumerate(given_nodes)
     )
-    seen = replace(SYNC, nodes=nodes, group=Group(0, wanted + 1, desired, "2"))
+    seen = replace(SYNC, nodes=nodes, group=group(0, wanted + 1, desired, "2"))
     found = decide(seen, replace(SITE, nodes=wanted))
     ready = {one.id for one in nodes if one.state == "ready" and one.is_ours}
     removed = {str(step.given["id"]) for step in found.steps if step.action in ("node.remove", "node.replace")}

@@ -499,6 +499,11 @@ CALLS: dict[str, tuple[str, ...]] = {
     "api_key_remove": ("api_key",),
     "api_key_rotate": ("api_key",),
     "caller_may": ("text:read", "account", "org"),
+    "customer_user_change": ("text:$account", "text:x", "{}", "text:x"),
+    "customer_user_create": ("text:$account", '{"name": "x", "email": "x@example.net"}', "text:x"),
+    "customer_user_key": ("text:$account", "text:x"),
+    "customer_user_places": ("user",),
+    "customer_user_remove": ("text:$account", "text:x"),
     "capacity_request_create": ("org", "text:3", "text:60"),
     "capacity_request_remove": ("org",),
     "cluster_configure": ("org", '{"max_nodes": 2}'),
@@ -567,11 +572,13 @@ CALLS: dict[str, tuple[str, ...]] = {
     "user_remove": ("user",),
     "user_usage_report": ("usage", '{"username": "x", "usage": 0}'),
     "webhook_change": ("webhook", "{}"),
+    "wpaas_login_link": ("site",),
+    "wpaas_require": ("account", "org"),
     "webhook_redeliver": ("webhook",),
     "webhook_remove": ("webhook",),
     "webhook_secret_rotate": ("webhook",),
 }
-READING = ("order_document", "order_explain", "caller_may")
+READING = ("order_document", "order_explain", "caller_may", "customer_user_places")
 
 # They take nothing that belongs to somebody, or (api_key_caller, caller_scope) say for whom a request acts before there
 # is a caller: test_tenancy.py has theirs, test_session.py those of log-ins, test_event.py those of events, and
@@ -588,6 +595,7 @@ NAMELESS = {
     *("session_open", "session_refresh", "session_caller", "session_close", "session_me"),
     *("session_is_shut_out", "session_blacklist"),
     *("signing_key_find", "signing_key_public", "password_change", "password_rehash"),
+    *("customer_sign_up", "wpaas_link_use"),
     *("totp_enrol", "totp_confirm", "totp_remove"),
     *("caller_direct_orgs", "login_token_caller", "login_token_issue", "offering_category_create"),
     *("user_identify", "user_identify_check"),
@@ -677,7 +685,7 @@ def test_views_of_tenants_let_no_condition_look_before_they_have(shop: Shop) -> 
 
 def rights(shop: Shop) -> str:
     """The table of rights, for people."""
-    order = ["owner", "manager", "admin", "developer", "viewer", "allocator"]
+    order = ["owner", "manager", "admin", "developer", "viewer", "allocator", "account"]
     order += ["platform_admin", "staff", "support", "identity_manager"]
     held = shop.pairs("SELECT role, permissions FROM v_role")
     assert set(order) == set(held)

@@ -113,6 +113,17 @@ async def _scope(request: Request, found: Row) -> Row:
     return rows[0]
 
 
+async def scope_within(request: Request, caller: Caller, account: str, org: str) -> Caller:
+    """The caller, acting for an account and an org of it that the request names elsewhere than in headers.
+
+    Raises:
+        Problem: 404, they are none of the caller's.
+    """
+    limits = {"customer": caller.customer, "limit": caller.org}
+    rows = await state_of(request).database.read(_SCOPE, user=caller.user, account=account, org=org, **limits)
+    return caller._replace(customer=rows[0]["tenant_customer_id"], org=rows[0]["org_id"])
+
+
 def given(request: Request) -> str:
     """The key or token of the request.
 

@@ -18,6 +18,7 @@ from .expectation import Progress, examine
 from .place import place
 from .scene import Play
 from .screen import Screen
+from .site import Site
 from .stage import Stage, isolate, require_extra, stage
 
 PATIENCE_SECONDS = 45.0
@@ -91,6 +92,10 @@ def _play(running: Stage, screen: Screen, stack: ExitStack, keep: bool) -> int:
     found = list(examine(play, progress))
     screen.title("A cluster that three people share, on a clock that runs faster")
     found += cluster.perform(play, screen.say)
+    screen.title("The life of a web site")
+    for one in Site(play).perform():
+        screen.say(one.what)
+        found.append(one)
     screen.title("Expected")
     screen.expectations(found)
     screen.title("Look further until Ctrl-C" if keep else "Look further: `demo --keep` leaves it all running, and then")

@@ -26,6 +26,7 @@ from provision.migrate import migrate
 from provision.server import Server
 from provision.settings import Settings
 
+from .endpoint import mend_launch_templates
 from .place import note_process
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def stage(directory: Path, settings: Settings, say: Callable[[str], None]) -> It
         migrate(owner_url)
         say(f"PostgreSQL {server.version} on port {server.port}, migrated")
         aws_url = stack.enter_context(_aws())
-        say(f"an AWS endpoint, ACM and Route 53, at {aws_url}")
+        say(f"an AWS endpoint at {aws_url}")
         passwords = {registrar: secrets.token_hex(8) for registrar in (REGISTRAR, RIVAL)}
         registry = stack.enter_context(_registry(directory, passwords))
         say(f"a registry that speaks EPP over TLS on port {registry.port}")
@@ -174,6 +175,7 @@ def _database(directory: Path, settings: Settings) -> Iterator[Server]:
 def _aws() -> Iterator[str]:
     from moto.server import ThreadedMotoServer
 
+    mend_launch_templates()
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     try:

@@ -108,3 +108,23 @@ FROM cluster AS c JOIN app_user AS u ON u.username = %(username)s WHERE c.id = %
 
 -- name: cluster_now
 SELECT state, current_nodes, target_nodes, address, generation, progress FROM v_cluster WHERE id = %(cluster)s
+-- name: default_org
+SELECT org_default(%(customer)s)
+
+-- name: cid
+SELECT c.cid FROM customer AS c JOIN tenant_customer AS a ON a.customer_id = c.id WHERE a.id = %(customer)s
+
+-- name: hosting
+UPDATE accreditation SET settings = settings || %(settings)s WHERE provider = 'aws'
+
+-- name: org_order
+SELECT order_submit(%(customer)s, %(items)s, NULL, jsonb_build_object('org_id', %(org)s::text))
+
+-- name: order_status
+SELECT status FROM "order" WHERE id = %(order)s
+
+-- name: site
+SELECT id FROM wpaas_instance WHERE name = %(name)s ORDER BY id DESC LIMIT 1
+
+-- name: look
+SELECT wpaas_converge(id) FROM wpaas_instance WHERE name = %(name)s AND deleted_date IS NULL

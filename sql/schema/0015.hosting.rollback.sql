@@ -1,3 +1,5 @@
+DELETE FROM role_permission WHERE role = 'account';
+DELETE FROM role WHERE name = 'account';
 DELETE FROM quota_plan_limit WHERE resource IN ('wpaas', 'wpaas_node');
 DELETE FROM quota_use WHERE resource IN ('wpaas', 'wpaas_node');
 DELETE FROM setting WHERE name LIKE 'hosting\_%';
@@ -5,4 +7,4 @@ DELETE FROM order_operation WHERE name LIKE 'wpaas.%';
 DELETE FROM job_type WHERE name LIKE 'provision\_wpaas\_%';
 DELETE FROM class.provision_kind WHERE table_name LIKE 'provision\_wpaas%';
 DROP TABLE provision_wpaas, provision_wpaas_update, provision_wpaas_converge, provision_wpaas_backup, provision_wpaas_restore, provision_wpaas_delete,
-    wpaas_backup, wpaas_version, wpaas_watch, wpaas_instance, wpaas_profile, wpaas_feature;
+    wpaas_link, wpaas_backup, wpaas_version, wpaas_watch, wpaas_instance, wpaas_profile, wpaas_feature;

@@ -230,6 +230,27 @@ COMMENT ON COLUMN wpaas_backup.snapshot IS 'Its name at RDS.';
 COMMENT ON COLUMN wpaas_backup.size_gib IS 'Size of the database''s disk in GiB.';
 COMMENT ON COLUMN wpaas_backup.expired_date IS 'When it was removed because newer ones are kept.';
 
+CREATE TABLE wpaas_link (
+    token_hash bytea NOT NULL,
+    instance_id uuid NOT NULL,
+    tenant_customer_id uuid NOT NULL,
+    org_id uuid NOT NULL,
+    expires_date timestamptz NOT NULL,
+    CONSTRAINT wpaas_link_pk PRIMARY KEY (token_hash),
+    CONSTRAINT wpaas_link_instance_fk FOREIGN KEY (tenant_customer_id, instance_id) REFERENCES wpaas_instance (tenant_customer_id, id)
+);
+SELECT class.tenancy_policy('wpaas_link', 'false');
+COMMENT ON TABLE wpaas_link IS 'Log-in links of sites that nobody has used yet.';
+COMMENT ON COLUMN wpaas_link.token_hash IS 'SHA-256 of what is in the link.';
+COMMENT ON COLUMN wpaas_link.instance_id IS 'The site.';
+COMMENT ON COLUMN wpaas_link.tenant_customer_id IS 'Whose it is.';
+COMMENT ON COLUMN wpaas_link.org_id IS 'The org it belongs to.';
+COMMENT ON COLUMN wpaas_link.expires_date IS 'From when it is worth nothing.';
+
+INSERT INTO role VALUES ('account', 'customer', 'the customer itself: its orgs, spaces, users and quotas, not what is in them');
+INSERT INTO role_permission
+SELECT 'account', name FROM permission WHERE name IN ('read', 'customer.change', 'customer.remove', 'org.create', 'org.change', 'org.remove', 'space.change', 'member.change', 'user.change', 'api_key.change', 'quota.change', 'audit.read');
+
 -- Kinds of provisioning ------------------------------------------------------------------------------------------------
 
 CREATE TABLE provision_wpaas (
@@ -336,4 +357,5 @@ INSERT INTO order_operation VALUES
     ('wpaas.delete', 'wpaas_delete_plan', false, 'takes a web site down');
 INSERT INTO quota_plan_limit VALUES ('small', 'wpaas', 3), ('small', 'wpaas_node', 10);
 INSERT INTO setting VALUES ('hosting_converge_seconds', '60', 'how often each web site is looked at when nothing has changed', 'integer', 1, 86400);
+INSERT INTO setting VALUES ('hosting_sign_up', 'true', 'whether anybody may make a customer at POST /customers');
 INSERT INTO setting VALUES ('hosting_code_private', 'false', 'whether code may be fetched from private addresses and by http: for tests and demos');

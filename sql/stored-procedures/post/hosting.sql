@@ -21,7 +21,8 @@ BEGIN
             'is_suspended', i.is_suspended, 'is_deletion_wanted', i.is_deletion_wanted, 'database_revision', i.database_revision, 'generation', i.generation,
             'has_served', i.observed_generation > 0, 'is_changing', i.observed_generation < i.generation, 'memory', w.memory, 'failures', w.failures, 'read_date', clock_timestamp(), 'now', engine_now(),
             'is_last_of_org', NOT EXISTS (SELECT FROM wpaas_instance AS s WHERE s.org_id = i.org_id AND s.accreditation_id = i.accreditation_id AND s.id <> i.id AND s.deleted_date IS NULL),
-            'hosting', a.settings -> 'hosting', 'every', setting_value('hosting_converge_seconds')::int)
+            'phase', i.phase, 'observed_generation', i.observed_generation, 'conditions', i.conditions, 'code_version', i.code_version, 'code_url', v.code_url, 'code_ref', v.code_ref,
+            'may_be_private', setting_value('hosting_code_private') = 'true', 'hosting', a.settings -> 'hosting', 'every', setting_value('hosting_converge_seconds')::int)
         FROM wpaas_instance AS i JOIN org AS o ON o.id = i.org_id JOIN tenant_customer AS t ON t.id = i.tenant_customer_id JOIN customer AS c ON c.id = t.customer_id
         JOIN accreditation AS a ON a.id = i.accreditation_id JOIN wpaas_watch AS w ON w.instance_id = i.id JOIN wpaas_version AS v ON v.instance_id = i.id AND v.number = i.version_wanted
         WHERE i.id = p_instance);

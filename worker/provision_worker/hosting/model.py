@@ -20,6 +20,10 @@ class Network:
     subnet_ids: tuple[str, ...]
     image_id: str
     bucket: str
+    instance_profile: str | None = None
+    """The role by which nodes read secrets and code."""
+    api_url: str | None = None
+    """Where nodes ask whether a log-in link is good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +95,16 @@ NodeState = Literal["starting", "ready", "ill", "gone", "leaving"]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A machine with the site's tag. `is_ours`: the Auto Scaling group has it. `digest`: what it was started from."""
+    """A machine with the site's tag. `is_ours`: the Auto Scaling group has it. `digest`: what it was started from.
+    `is_routed`: the load balancer knows it, or need not yet.
+    """
 
     id: str
     state: NodeState
     started: datetime
     digest: str = ""
     is_ours: bool = True
+    is_routed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +151,8 @@ class Group:
     most: int
     desired: int
     template_version: str
+    digest: str = ""
+    """What its nodes are started from: the tag that they get."""
     has_policy: bool = False
     is_left_alone: bool = True
     """Whether the processes are suspended by which it would replace nodes on its own account."""
@@ -234,7 +243,11 @@ class Memory:
     databases: list[str] = field(default_factory=list)
     """Databases that were there once: they are never made again, as they would be empty."""
 
+    certificates: dict[str, str] = field(default_factory=dict)
+    """ARNs by the first name in them: listing all of an account takes longer than looking at one."""
+
     def document(self) -> Json:
+        """As it is kept."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -257,6 +270,7 @@ class Plan:
     """Whether something is under way that takes minutes."""
     domain_states: list[Json] = field(default_factory=list)
     address: str | None = None
+    has_final_snapshot: bool = False
 
 
 def digest_of(site: Site, database_host: str, files: str) -> str:

@@ -145,7 +145,7 @@ class _Upkeep:
         self.size(group)
         if group is None:
             if self.seen.target and self.seen.balancer:
-                self.step("group.create", template=number, **self.limits(), desired=self.wanted)
+                self.step("group.create", template=number, digest=digest, **self.limits(), desired=self.wanted)
             self.say("NodesReady", self.wanted == 0, "the first nodes are being started")
             return
         if not group.is_left_alone:
@@ -153,13 +153,16 @@ class _Upkeep:
         live = [node for node in self.seen.nodes if node.state not in ("gone", "leaving")]
         live = [self.overdue(node) for node in live]
         self.is_rolling = self.wanted > 0 and any(node.digest != digest for node in live if node.is_ours)
-        if (group.template_version, group.least, group.most) != (number, *self.limits().values()):
-            self.step("group.update", template=number, **self.limits())
+        found = (group.template_version, group.digest, group.least, group.most)
+        if found != (number, digest, *self.limits().values()):
+            self.step("group.update", template=number, digest=digest, **self.limits())
         if group.has_policy != (self.site.range is not None):
             self.step("group.policy" if self.site.range else "group.no_policy")
         for node in self.seen.nodes:
             if node.state == "gone" and node.is_ours:
                 self.step("node.replace", id=node.id)
+            elif not node.is_routed:
+                self.step("node.register", id=node.id, target=self.seen.target)
         if not self.heal(live, digest):
             self.resize(group, live, digest)
         self.report(live, digest, number)
@@ -179,7 +182,8 @@ class _Upkeep:
         room = 1 if self.is_rolling or not self.site.range else 0
         if self.site.range and not self.site.is_suspended:
             return {"least": self.site.range[0], "most": self.site.range[1] + room}
-        return {"least": 0, "most": self.wanted + room}
+        # Where fewer are wanted than there are, who goes is not the group's to choose.
+        return {"least": 0, "most": max(self.wanted + room, self.seen.group.desired if self.seen.group else 0)}
 
     def overdue(self, node: Node) -> Node:
         """A node that takes too long to start is ill, and need not be looked at twice more."""
@@ -231,7 +235,7 @@ class _Upkeep:
         has_new = any(node.digest == digest for node in ready)
         if surplus > 0:
             self.remove(live, digest, surplus)
-        elif self.is_rolling and len(ready) > self.wanted and has_new:
+        elif self.is_rolling and len(ready) > self.wanted and (has_new or len(ready) == len(live)):
             self.remove([node for node in live if node.digest != digest], digest, 1)
         elif group.desired < goal:
             self.step("group.resize", desired=goal)
@@ -383,6 +387,7 @@ class _Deletion:
             if self.made.steps or self.made.is_waiting:
                 return self.made
         self.made.phase, self.made.is_done = "deleted", True
+        self.made.has_final_snapshot = self.seen.final_snapshot is not None
         return self.made
 
     def step(self, action: str, **given: object) -> None:

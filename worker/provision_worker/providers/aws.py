@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
     from types_boto3_ecr import ECRClient
     from types_boto3_ecs import ECSClient
+    from types_boto3_elbv2 import ElasticLoadBalancingv2Client
     from types_boto3_iam import IAMClient
     from types_boto3_route53 import Route53Client
     from types_boto3_route53domains import Route53DomainsClient
@@ -122,6 +123,33 @@ class Account:
     def ecs(self) -> "ECSClient":
         """Elastic Container Service."""
         return self._client(lambda options: self._session.client("ecs", **options))
+
+    @cached_property
+    def elb(self) -> "ElasticLoadBalancingv2Client":
+        """Elastic Load Balancing: application and network load balancers."""
+        return self._client(lambda options: self._session.client("elbv2", **options))
+
+    # The stubs of these are not among what the tests install.
+
+    @cached_property
+    def efs(self) -> Any:
+        """Elastic File System."""
+        return self._client(lambda options: self._session.client("efs", **options))
+
+    @cached_property
+    def rds(self) -> Any:
+        """Relational Database Service."""
+        return self._client(lambda options: self._session.client("rds", **options))
+
+    @cached_property
+    def s3(self) -> Any:
+        """Simple Storage Service."""
+        return self._client(lambda options: self._session.client("s3", **options))
+
+    @cached_property
+    def secrets(self) -> Any:
+        """Secrets Manager."""
+        return self._client(lambda options: self._session.client("secretsmanager", **options))
 
     @cached_property
     def ses(self) -> "SESV2Client":

@@ -1,0 +1,31 @@
+-- What the converger of web sites asks and tells.
+
+-- name: site
+SELECT wpaas_site(%(instance)s) AS site
+
+-- name: password
+SELECT value FROM secret WHERE id = %(instance)s
+
+-- name: fence
+SELECT job_fence(%(job)s, %(claim_no)s)
+
+-- name: observed
+SELECT wpaas_observed(%(job)s, %(claim_no)s, %(instance)s, %(found)s)
+
+-- name: resolved
+SELECT wpaas_resolved(%(job)s, %(claim_no)s, %(instance)s, %(number)s, %(ref)s, %(artifact)s)
+
+-- name: version_kept
+SELECT wpaas_version_kept(%(job)s, %(claim_no)s, %(instance)s, %(number)s, %(snapshot)s)
+
+-- name: secret_kept
+SELECT wpaas_secret_kept(%(job)s, %(claim_no)s, %(instance)s)
+
+-- name: switch
+SELECT wpaas_switch(%(job)s, %(claim_no)s, %(provision)s)
+
+-- name: expiring
+SELECT id, snapshot FROM wpaas_expiring(%(instance)s)
+
+-- name: expired
+SELECT wpaas_expired(%(job)s, %(claim_no)s, %(backup)s)

@@ -1,0 +1,193 @@
+-- What the surface of hosting needs beside the nouns of tenancy: customers who sign up by themselves, users of their spaces,
+-- who may work with web sites, and log-in links. A customer's own log-in has the role `account`, which manages orgs, spaces,
+-- users and quotas and has nothing to do with web sites; users have the role developer in the orgs of their spaces.
+
+CREATE OR REPLACE FUNCTION wpaas_require(p_account uuid, p_org uuid) RETURNS void
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: reads memberships that the caller may not see.
+BEGIN
+    IF caller_platform() IS NOT NULL OR EXISTS (
+        SELECT FROM membership_live(caller_user()) AS m WHERE m.tenant_customer_id = p_account AND (m.org_id IS NULL OR m.org_id = p_org) AND m.role <> 'account') THEN
+        RETURN;
+    ELSIF EXISTS (SELECT FROM membership_live(caller_user()) AS m WHERE m.tenant_customer_id = p_account AND m.org_id IS NULL) THEN
+        PERFORM refuse('PV403', 'the right to do this is not held', 'web sites', 'act as a user; the customer''s own log-in manages orgs, spaces, users and quotas');
+    END IF;
+    PERFORM refuse('PV404', 'customer not found', p_account::text, 'name one of your own');
+END $$;
+COMMENT ON FUNCTION wpaas_require(uuid, uuid) IS 'Refuses those who have nothing to do with the web sites of an org, the customer''s own log-in among them.';
+
+CREATE OR REPLACE FUNCTION customer_sign_up(p jsonb, p_password_hash text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: who signs up is nobody yet.
+DECLARE
+    _account uuid;
+    _user uuid;
+BEGIN
+    PERFORM check_fields('customer', ARRAY[p], '{name,email,username}', '{"name": "string", "email": "string", "username": "string"}');
+    IF setting_value('hosting_sign_up') <> 'true' THEN
+        PERFORM refuse('PV403', 'nobody signs up here by himself', p ->> 'name', 'ask the operators');
+    END IF;
+    _account := customer_add(tenant_named(NULL), p ->> 'name', p ->> 'email');
+    INSERT INTO app_user (customer_id, username, email, verified_date) SELECT customer_id, p ->> 'username', p ->> 'email', engine_now() FROM tenant_customer WHERE id = _account
+    ON CONFLICT DO NOTHING RETURNING id INTO _user;
+    IF _user IS NULL THEN
+        PERFORM refuse('PV409', 'the username is taken', p ->> 'username', 'choose another');
+    END IF;
+    INSERT INTO membership (user_id, tenant_customer_id, role) VALUES (_user, _account, 'account');
+    PERFORM password_store(_user, p_password_hash);
+    RETURN (SELECT c.cid FROM customer AS c JOIN tenant_customer AS a ON a.customer_id = c.id WHERE a.id = _account);
+END $$;
+COMMENT ON FUNCTION customer_sign_up(jsonb, text) IS 'Makes a customer with a log-in of its own: name, email, username; returns its cid. The setting hosting_sign_up says whether anybody may.';
+
+CREATE OR REPLACE FUNCTION space_named(p_account uuid, p_space text) RETURNS space
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _space space;
+BEGIN
+    -- <org>/<space>, a space of the default org, or an id.
+    SELECT s.* INTO _space FROM space AS s JOIN org AS o ON o.id = s.org_id AND o.status = 'active'
+    WHERE s.tenant_customer_id = p_account AND s.status = 'active' AND (s.id = uuid_of(p_space) OR (o.kind = 'hosting'
+        AND lower(o.name) = CASE WHEN p_space LIKE '%/%' THEN lower(split_part(p_space, '/', 1)) ELSE 'default' END AND s.name = split_part(p_space, '/', CASE WHEN p_space LIKE '%/%' THEN 2 ELSE 1 END)));
+    IF _space.id IS NULL THEN
+        PERFORM refuse('PV404', 'space not found', left(p_space, 100), 'name spaces as <space> or <org>/<space>');
+    END IF;
+    RETURN _space;
+END $$;
+COMMENT ON FUNCTION space_named(uuid, text) IS 'A space of a customer: by id, as org/space, or by its name in the default org.';
+
+CREATE OR REPLACE FUNCTION customer_user_spaces(p_user uuid, p_account uuid, p_spaces jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _org record;
+    _membership uuid;
+BEGIN
+    UPDATE membership SET state = 'removed' WHERE user_id = p_user AND tenant_customer_id = p_account AND org_id IS NOT NULL AND state <> 'removed'
+        AND org_id NOT IN (SELECT (space_named(p_account, s)).org_id FROM jsonb_array_elements_text(p_spaces) AS s);
+    FOR _org IN
+        SELECT n.org_id AS id, jsonb_agg(n.id) AS spaces FROM (SELECT (space_named(p_account, s)).* FROM jsonb_array_elements_text(p_spaces) AS s) AS n GROUP BY 1 ORDER BY 1
+    LOOP
+        INSERT INTO membership (user_id, tenant_customer_id, org_id, role) VALUES (p_user, p_account, _org.id, 'developer') ON CONFLICT DO NOTHING;
+        SELECT id INTO _membership FROM membership WHERE user_id = p_user AND org_id = _org.id AND state <> 'removed' LIMIT 1;
+        DELETE FROM membership_space WHERE membership_id = _membership;
+        INSERT INTO membership_space (membership_id, space_id, tenant_customer_id, org_id)
+        SELECT DISTINCT _membership, s.id, s.tenant_customer_id, s.org_id FROM space AS s WHERE s.id::text IN (SELECT jsonb_array_elements_text(_org.spaces));
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION customer_user_spaces(uuid, uuid, jsonb) IS 'Lets a user act in these spaces of the customer and no others.';
+
+CREATE OR REPLACE FUNCTION customer_user_create(p_cid text, p jsonb, p_password_hash text) RETURNS TABLE (id uuid, key text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside. Whoever manages a customer's users lets them into its spaces.
+#variable_conflict use_column
+DECLARE
+    _account constant uuid := account_named(p_cid);
+    _user uuid;
+BEGIN
+    PERFORM check_fields('user', ARRAY[p], '{name,email}', '{"name": "string", "email": "string", "spaces": "array|null", "enabled": "boolean"}');
+    PERFORM caller_require('user.change', _account, NULL, 'customer', p_cid);
+    IF EXISTS (SELECT FROM app_user AS u JOIN tenant_customer AS a ON a.customer_id = u.customer_id WHERE a.id = _account AND lower(u.name) = lower(p ->> 'name') AND u.removed_date IS NULL) THEN
+        PERFORM refuse('PV409', 'the customer has a user of that name', p ->> 'name', 'take another');
+    END IF;
+    INSERT INTO app_user AS u (customer_id, username, email, name, verified_date, status)
+    SELECT a.customer_id, p ->> 'email', p ->> 'email', p ->> 'name', engine_now(), CASE WHEN COALESCE((p ->> 'enabled')::boolean, true) THEN 'active' ELSE 'disabled' END FROM tenant_customer AS a WHERE a.id = _account
+    ON CONFLICT DO NOTHING RETURNING u.id INTO _user;
+    IF _user IS NULL THEN
+        PERFORM refuse('PV409', 'the e-mail address is that of another user', p ->> 'email', 'take another');
+    END IF;
+    PERFORM password_store(_user, p_password_hash) WHERE p_password_hash IS NOT NULL;
+    IF jsonb_typeof(p -> 'spaces') IS DISTINCT FROM 'array' THEN
+        PERFORM space_default(org_default(_account));
+    END IF;
+    PERFORM customer_user_spaces(_user, _account, CASE jsonb_typeof(p -> 'spaces') WHEN 'array' THEN p -> 'spaces' ELSE '["default"]' END);
+    RETURN QUERY SELECT k.id, k.key FROM api_key_add(_user, _account, NULL, 'hosting') AS k;
+END $$;
+COMMENT ON FUNCTION customer_user_create(text, jsonb, text) IS 'Makes a user of a customer who acts in spaces of it (name, email, spaces, enabled), with an API key, which is shown this once.';
+
+CREATE OR REPLACE FUNCTION customer_user_for(p_cid text, p_name text) RETURNS app_user
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _account constant uuid := account_named(p_cid);
+    _user app_user;
+BEGIN
+    PERFORM caller_require('user.change', _account, NULL, 'customer', p_cid);
+    SELECT u.* INTO _user FROM app_user AS u JOIN tenant_customer AS a ON a.customer_id = u.customer_id WHERE a.id = _account AND u.removed_date IS NULL AND lower(COALESCE(u.name, u.username)) = lower(p_name);
+    IF _user.id IS NULL THEN
+        PERFORM refuse('PV404', 'user not found', left(p_name, 100), 'GET /users/<cid> lists them');
+    END IF;
+    RETURN _user;
+END $$;
+COMMENT ON FUNCTION customer_user_for(text, text) IS 'A user of a customer by name, if the caller manages the customer''s users.';
+
+CREATE OR REPLACE FUNCTION customer_user_change(p_cid text, p_name text, p jsonb, p_password_hash text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _user constant app_user := customer_user_for(p_cid, p_name);
+BEGIN
+    PERFORM check_fields('user', ARRAY[p], '{}', '{"name": "string", "email": "string", "spaces": "array|null", "enabled": "boolean"}');
+    UPDATE app_user SET name = COALESCE(p ->> 'name', name), email = COALESCE(p ->> 'email', email),
+        status = CASE (p ->> 'enabled')::boolean WHEN true THEN 'active' WHEN false THEN 'disabled' ELSE status END WHERE id = _user.id;
+    PERFORM customer_user_spaces(_user.id, account_named(p_cid), p -> 'spaces') WHERE jsonb_typeof(p -> 'spaces') = 'array';
+    PERFORM password_store(_user.id, p_password_hash) WHERE p_password_hash IS NOT NULL;
+END $$;
+COMMENT ON FUNCTION customer_user_change(text, text, jsonb, text) IS 'Changes a user of a customer: name, email, spaces, enabled, password.';
+
+CREATE OR REPLACE FUNCTION customer_user_remove(p_cid text, p_name text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+BEGIN
+    PERFORM user_forget((customer_user_for(p_cid, p_name)).id);
+END $$;
+COMMENT ON FUNCTION customer_user_remove(text, text) IS 'Removes a user of a customer, with memberships and keys.';
+
+CREATE OR REPLACE FUNCTION customer_user_key(p_cid text, p_name text) RETURNS TABLE (id uuid, key text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+#variable_conflict use_column
+DECLARE
+    _user constant app_user := customer_user_for(p_cid, p_name);
+BEGIN
+    -- The one before is good for a day more, those before that no longer.
+    UPDATE api_key AS k SET revoked_date = engine_now() WHERE k.user_id = _user.id AND k.name = 'hosting' AND k.revoked_date IS NULL
+        AND k.id <> (SELECT l.id FROM api_key AS l WHERE l.user_id = _user.id AND l.name = 'hosting' AND l.revoked_date IS NULL ORDER BY l.id DESC LIMIT 1);
+    UPDATE api_key AS k SET expires_date = least(k.expires_date, engine_now() + interval '24 hours') WHERE k.user_id = _user.id AND k.name = 'hosting' AND k.revoked_date IS NULL;
+    RETURN QUERY SELECT k.id, k.key FROM api_key_add(_user.id, account_named(p_cid), NULL, 'hosting') AS k;
+END $$;
+COMMENT ON FUNCTION customer_user_key(text, text) IS 'Makes a new API key for a user of a customer; the one before is good for 24 hours more. Shows it this once.';
+
+CREATE OR REPLACE FUNCTION customer_user_places(p_user uuid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: says in which spaces users act whom the caller sees.
+BEGIN
+    RETURN (SELECT COALESCE(jsonb_agg(o.name || '/' || s.name ORDER BY o.name, s.name), '[]') FROM membership AS m JOIN membership_space AS l ON l.membership_id = m.id JOIN space AS s ON s.id = l.space_id AND s.status = 'active'
+        JOIN org AS o ON o.id = m.org_id WHERE m.user_id = p_user AND m.state = 'active' AND user_is_seen(p_user));
+END $$;
+COMMENT ON FUNCTION customer_user_places(uuid) IS 'The spaces in which a user acts, as org/space.';
+
+-- Log-in links -----------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION wpaas_login_link(p_instance uuid) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: links are written only through here; the caller is asked for the right inside.
+DECLARE
+    _token constant text := encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'hex');
+    _site wpaas_instance;
+BEGIN
+    SELECT * INTO _site FROM wpaas_instance WHERE id = p_instance AND deleted_date IS NULL AND space_is_reached(space_id);
+    PERFORM caller_require('order.create', _site.tenant_customer_id, _site.org_id, 'web site', p_instance::text);
+    DELETE FROM wpaas_link WHERE expires_date <= engine_now();
+    INSERT INTO wpaas_link (token_hash, instance_id, tenant_customer_id, org_id, expires_date)
+    VALUES (sha256(convert_to(_token, 'UTF8')), _site.id, _site.tenant_customer_id, _site.org_id, engine_now() + interval '5 minutes');
+    RETURN format('https://%s/?provision-login=%s', _site.hostname, _token);
+END $$;
+COMMENT ON FUNCTION wpaas_login_link(uuid) IS 'A link that logs whoever opens it in to a site as its administrator, once, within 5 minutes.';
+
+CREATE OR REPLACE FUNCTION wpaas_link_use(p_token text, p_host text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the node that asks is nobody; who has the token of a link may use it up.
+BEGIN
+    DELETE FROM wpaas_link AS l USING wpaas_instance AS i WHERE l.token_hash = sha256(convert_to(p_token, 'UTF8')) AND i.id = l.instance_id
+        AND (lower(p_host) = i.hostname OR lower(p_host) LIKE '%.' || i.hostname OR lower(p_host) = ANY (i.domains)) AND l.expires_date > engine_now();
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION wpaas_link_use(text, text) IS 'Uses a log-in link of a site up; false: it was used, is too old, or is another site''s.';

@@ -1,0 +1,304 @@
+"""The surface of hosting, as its clients call it. No worker runs: orders are taken, that is all."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from httpx2 import Response
+from psycopg.types.json import Jsonb
+
+from . import api_fixtures
+from .api_fixtures import Api, MakeApi, value
+from .hosting_fixtures import HOSTING
+
+api = api_fixtures.api
+make_api = api_fixtures.make_api
+
+PASSWORD = "correct horse battery"
+SITE: dict[str, Any] = {"name": "shop"}
+
+
+class Client:
+    """Somebody who has a key or a token."""
+
+    def __init__(self, api: Api, authorization: str = "") -> None:
+        self.api = api
+        self.headers = {"Authorization": authorization} if authorization else {}
+
+    def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Response:
+        options = {} if body is None else {"json": body}
+        names = {name.replace("_", "-"): text for name, text in headers.items()}
+        return self.api.client.request(method, path, headers=self.headers | names, **options)
+
+    def ok(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        """What is answered to a request that succeeds."""
+        answer = self(method, path, body, **headers)
+        assert answer.status_code < 300, answer.text
+        return answer.json() if answer.content else None
+
+
+@pytest.fixture
+def nobody(api: Api) -> Client:
+    """An installation that hosts sites of customers who sign up, seen by nobody in particular."""
+    owner = api.owner
+    owner.execute("INSERT INTO tenant (name) VALUES ('host')")
+    owner.execute("DELETE FROM accreditation")
+    owner.execute("UPDATE tenant_customer SET tenant_id = (SELECT id FROM tenant WHERE name = 'host')")
+    owner.execute("DELETE FROM tenant WHERE name <> 'host'")
+    owner.execute(
+        "INSERT INTO accreditation (tenant_id, provider, name, settings) SELECT id, 'aws', 'cloud', %s FROM tenant",
+        [Jsonb({"hosting": HOSTING})],
+    )
+    return Client(api)
+
+
+@pytest.fixture
+def customer(nobody: Client) -> Client:
+    """The log-in of a customer `bel` itself."""
+    new = {"name": "Bell Shops", "email": "bell@example.net", "username": "bell", "password": PASSWORD}
+    assert nobody.ok("POST", "/customers", new)["cid"] == "bel"
+    tokens = nobody.ok("POST", "/v1/sessions", {"username": "bell", "password": PASSWORD})
+    return Client(nobody.api, f"Bearer {tokens['access_token']}")
+
+
+@pytest.fixture
+def user(customer: Client) -> Client:
+    """A user of it who acts in the default space."""
+    made = customer.ok("POST", "/users", {"name": "jane", "cid": "bel", "email": "jane@example.net"})
+    return Client(customer.api, f"Token {made['api_key']}")
+
+
+# Customers, orgs, spaces, users ---------------------------------------------------------------------------------------
+
+
+def test_a_customer_signs_up_is_changed_removed_and_restored_by_the_operators(customer: Client, nobody: Client) -> None:
+    assert customer.ok("GET", "/customers/bel")["name"] == "Bell Shops"
+    assert [one["cid"] for one in customer.ok("GET", "/customers/")] == ["bel"]
+    assert customer.ok("PUT", "/customers/bel", {"name": "Bell & Sons"})["name"] == "Bell & Sons"
+    assert customer("GET", "/customers/acm").status_code == 404
+    assert customer("DELETE", "/customers/bel").status_code == 204
+    assert customer("GET", "/customers/bel").status_code == 401, "who is to be removed is logged out"
+    assert nobody("POST", "/v1/sessions", {"username": "bell", "password": PASSWORD}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"password": "short"}, 422),
+        ({"username": None}, 422),
+        ({"email": "nowhere"}, 400),
+        ({"name": ""}, 400),
+        ({"colour": "red"}, 400),
+    ],
+)
+def test_who_cannot_sign_up_so_is_told(nobody: Client, change: dict[str, Any], status: int) -> None:
+    new = {"name": "Bell", "email": "bell@example.net", "username": "bell", "password": PASSWORD} | change
+    given = {name: text for name, text in new.items() if text is not None}
+    assert nobody("POST", "/customers", given).status_code == status
+
+
+def test_signing_up_can_be_switched_off(nobody: Client) -> None:
+    nobody.api.owner.execute("UPDATE setting SET value = 'false' WHERE name = 'hosting_sign_up'")
+    new = {"name": "Bell", "email": "bell@example.net", "username": "bell", "password": PASSWORD}
+    assert nobody("POST", "/customers", new).status_code == 403
+
+
+def test_default_org_and_space_are_made_when_they_are_first_asked_for(customer: Client) -> None:
+    org = customer.ok("GET", "/orgs/bel/default")
+    assert (org["name"], org["slug"]) == ("default", "bel")
+    assert customer.ok("GET", "/orgs/bel") == org
+    assert customer.ok("GET", "/orgs?cid=bel&name=default") == [org]
+    space = customer.ok("GET", f"/spaces/{org['id']}/default")
+    assert customer.ok("GET", "/spaces/bel") == space
+    assert customer("GET", "/orgs/nobody/default").status_code == 404
+
+
+def test_orgs_and_spaces_are_made_changed_and_removed(customer: Client) -> None:
+    new = {"name": "Side", "cid": "bel", "spaces": ["blue", "red"], "quota": "small"}
+    org = customer.ok("POST", "/orgs", new)
+    assert (org["slug"], org["quota"], org["spaces"]) == ("side-bel", "small", ["blue", "red"])
+    assert customer("POST", "/orgs", new).status_code == 409
+    assert customer.ok("PUT", "/orgs/bel/side", {"name": "Inside"})["name"] == "Inside"
+    space = customer.ok("POST", "/spaces", {"name": "green", "orgID": org["id"], "description": "meadow"})
+    assert customer.ok("PUT", f"/spaces/{org['id']}/green", {"name": "grey"})["id"] == space["id"]
+    assert [one["name"] for one in customer.ok("GET", "/spaces?cid=bel&name=grey")] == ["grey"]
+    assert customer("DELETE", f"/spaces/{org['id']}/grey").status_code == 204
+    assert customer("DELETE", "/org/bel/inside").status_code == 204
+    assert customer("GET", "/orgs/bel/inside").status_code == 404
+
+
+def test_users_are_made_changed_and_removed_and_their_keys_rotated(customer: Client) -> None:
+    made = customer.ok("POST", "/users", {"name": "jo", "cid": "bel", "email": "jo@example.net", "password": PASSWORD})
+    assert (made["username"], made["spaces"], len(made["api_key"])) == ("jo@example.net", ["default/default"], 40)
+    assert customer("POST", "/users", {"name": "JO", "cid": "bel", "email": "x@example.net"}).status_code == 409
+    again = customer.ok("POST", "/users/bel/jo/api-key")["api_key"]
+    for key in (made["api_key"], again):
+        assert Client(customer.api, f"Token {key}")("GET", "/wpaas/bel/default/").status_code == 200
+    customer.ok("POST", "/users/bel/jo/api-key")
+    assert Client(customer.api, f"Token {made['api_key']}")("GET", "/wpaas/bel/default/").status_code == 401
+    assert customer.ok("PUT", "/users/bel", {"name": "jo", "enabled": False})["enabled"] is False
+    assert Client(customer.api, f"Token {again}")("GET", "/wpaas/bel/default/").status_code == 401
+    assert [one["name"] for one in customer.ok("GET", "/users/bel?name=jo")] == ["jo"]
+    assert customer("DELETE", "/users/bel/jo").status_code == 204
+    assert customer.ok("GET", "/users/bel?name=jo") == []
+
+
+def test_users_of_another_customer_are_not_there(customer: Client, user: Client) -> None:
+    assert customer("PUT", "/users/acm/x", {"name": "y"}).status_code == 404
+    assert user("POST", "/users", {"name": "x", "cid": "bel", "email": "x@example.net"}).status_code in (403, 404)
+    assert user("PUT", "/users/bel/jane", {"spaces": []}).status_code in (403, 404)
+
+
+# Sites ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_site_is_ordered_seen_changed_and_deleted(user: Client) -> None:
+    answer = user("POST", "/wpaas/bel/default/", {"name": "Shop", "num_instances": 2, "admin_password": PASSWORD})
+    assert answer.status_code == 202
+    site = answer.json()
+    assert (site["name"], site["phase"], site["hostname"]) == ("shop", "pending", "shop.bel.www.example.net")
+    assert answer.headers["Location"] == f"/v1/orders/{site['order']}"
+    order = user.ok("GET", f"/v1/orders/{site['order']}", Provision_Org="bel")
+    assert PASSWORD not in answer.text + str(order)
+    shown = user("GET", "/wpaas/bel/default/shop")
+    assert (shown.headers["ETag"], shown.json()) == ('"1"', {k: v for k, v in site.items() if k != "order"})
+    changed = user("PUT", "/wpaas/bel/default/shop", {"num_instances": 5}, If_Match='"1"')
+    assert (changed.status_code, changed.json()["num_instances"], changed.headers["ETag"]) == (202, 5, '"2"')
+    assert user("PUT", "/wpaas/bel/default/shop", {"num_instances": 6}, If_Match='"1"').status_code == 412
+    assert user("PUT", "/wpaas/bel/default/shop", {"num_instances": 6}).status_code == 428
+    gone = user("DELETE", "/wpaas/bel/default/shop")
+    assert (gone.status_code, gone.json()["phase"]) == (202, "deleting")
+
+
+def test_without_org_and_space_a_site_lands_in_default(user: Client) -> None:
+    site = user.ok("POST", "/wpaas/", SITE)
+    assert (site["cid"], site["org"], site["space"]) == ("bel", "default", "default")
+    assert user("POST", "/wpaas/bel/default/", SITE).status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"name": "x" * 64}, 400),
+        ({"name": "a.b"}, 400),
+        ({"name": "x", "num_instances": 0}, 400),
+        ({"name": "x", "features": ["teleport"]}, 422),
+        ({"name": "x", "profile": "gigantic"}, 422),
+        ({"name": "x", "routes": [{"route": "y" * 64}]}, 400),
+        ({"name": "x", "admin_password": "short"}, 400),
+        ({"name": "x", "code": "http://169.254.169.254/"}, 422),
+        ({"name": "x", "code": "file:///etc/passwd"}, 422),
+        ({"name": "x", "code": "s3://somebody-elses/site.zip"}, 422),
+        ({"name": "x", "colour": "red"}, 400),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_what_cannot_be_is_refused_with_the_reason(user: Client, change: dict[str, Any], status: int) -> None:
+    answer = user("POST", "/wpaas/bel/default/", change)
+    assert (answer.status_code, bool(answer.json()["title"])) == (status, True), answer.text
+    assert value(user.api.owner, "SELECT count(*) FROM wpaas_instance") == 0
+
+
+def test_the_customers_own_log_in_has_nothing_to_do_with_sites(customer: Client, user: Client) -> None:
+    user.ok("POST", "/wpaas/", SITE)
+    for method, path in [("GET", "/wpaas/bel/default/"), ("GET", "/wpaas/bel/default/shop"), ("POST", "/wpaas/")]:
+        body = {"name": "other"} if method == "POST" else None
+        assert customer(method, path, body).status_code == 403, path
+
+
+def test_a_user_acts_in_its_spaces_only(customer: Client, user: Client) -> None:
+    customer.ok("POST", "/orgs", {"name": "side", "cid": "bel", "spaces": ["blue", "red"]})
+    user.ok("POST", "/wpaas/", SITE)
+    blue = customer.ok("POST", "/users", {"name": "b", "cid": "bel", "email": "b@example.net", "spaces": ["side/blue"]})
+    other = Client(customer.api, f"Token {blue['api_key']}")
+    assert other("GET", "/wpaas/bel/default/shop").status_code == 404
+    assert other("POST", "/wpaas/bel/red/?org=side", SITE).status_code == 404
+    site = other.ok("POST", "/wpaas/bel/blue/?org=side", SITE)
+    assert site["hostname"] == "shop.side-bel.www.example.net"
+    assert user("GET", "/wpaas/bel/blue/shop?org=side").status_code == 404
+    assert [one["org"] for one in other.ok("GET", "/v1/wpaas")["wpaas"]] == ["side"]
+    assert other("GET", f"/v1/wpaas/{user.ok('GET', '/v1/wpaas')['wpaas'][0]['id']}").status_code == 404
+
+
+def test_lists_are_filtered_and_come_in_pages(user: Client) -> None:
+    sites: dict[str, dict[str, Any]] = {"a": {"profile": "busy"}, "b": {"features": ["large_nodes"]}, "c": {}}
+    for name, more in sites.items():
+        user.ok("POST", "/wpaas/", {"name": name} | more)
+    path = "/wpaas/bel/default/"
+
+    def names(query: str) -> list[str]:
+        return [site["name"] for site in user.ok("GET", path + query)["wpaas"]]
+
+    assert names("") == ["c", "b", "a"]
+    assert names("?feature=large_nodes") == ["b", "a"]
+    assert names("?profile=busy") == ["a"]
+    assert names("?name=c&phase=pending") == ["c"]
+    assert names("?phase=ready") == []
+    first = user("GET", path + "?limit=2")
+    following = first.headers["Link"].split("<")[2].split(">")[0]
+    assert [site["name"] for site in user.ok("GET", following)["wpaas"]] == ["a"]
+    assert user("DELETE", path).status_code == 405
+    assert user("GET", path + "?colour=red").status_code == 400
+
+
+def test_backups_versions_and_profiles_are_seen_and_used(user: Client) -> None:
+    site = user.ok("POST", "/wpaas/", SITE)
+    path, owner = "/wpaas/bel/default/shop", user.api.owner
+    assert user("POST", f"{path}/backups").status_code == 409
+    serve(user, site["id"])
+    order = user.ok("POST", f"{path}/backups")["order"]
+    assert value(owner, "SELECT count(*) FROM provision_wpaas_backup") == 1
+    assert order == str(value(owner, 'SELECT max(id::text) FROM "order"'))
+    owner.execute(
+        "INSERT INTO wpaas_backup (id, instance_id, tenant_customer_id, org_id, accreditation_id, reason, snapshot)"
+        " SELECT new_id(), id, tenant_customer_id, org_id, accreditation_id, 'asked', 'kept' FROM wpaas_instance"
+    )
+    (backup,) = user.ok("GET", f"{path}/backups")
+    assert user("POST", f"{path}/backups/{backup['id']}/restore").status_code == 202
+    assert user("POST", f"{path}/backups/{site['id']}/restore").status_code == 404
+    assert [one["number"] for one in user.ok("GET", f"{path}/versions")] == [0]
+    user.ok("PUT", path, {"code": "https://git.example.org/site.git"}, If_Match="*")
+    assert user("POST", f"{path}/versions/0/rollback").status_code == 202
+    assert user("POST", f"{path}/versions/0/rollback", {"data": True}).status_code == 409
+    assert user("POST", f"{path}/versions/9/rollback").status_code == 404
+    assert {"small", "standard", "busy"} <= {one["name"] for one in user.ok("GET", "/profiles/bel")}
+
+
+def serve(client: Client, site: str) -> None:
+    """The site has come up."""
+    client.api.owner.execute(
+        "UPDATE wpaas_instance SET phase = 'ready', observed_generation = generation WHERE id = %s", [UUID(site)]
+    )
+
+
+def test_a_log_in_link_is_good_once_for_its_own_site_and_for_five_minutes(user: Client, nobody: Client) -> None:
+    user.ok("POST", "/wpaas/", SITE)
+    path, host = "/wpaas/bel/default/shop/login-link", "shop.bel.www.example.net"
+
+    def token() -> str:
+        url: str = user.ok("POST", path)["url"]
+        assert url.startswith(f"https://{host}/?provision-login=")
+        return url.rpartition("=")[2]
+
+    def use(given: str, at: str = host) -> int:
+        return nobody("POST", "/wpaas-login", {"token": given, "host": at}).status_code
+
+    first = token()
+    assert [use(first, "other.example.net"), use(first), use(first)] == [404, 204, 404]
+    late = token()
+    user.api.owner.execute("SELECT clock_advance('6 minutes')")
+    assert use(late) == 404
+    assert first not in str(user.api.owner.execute("SELECT * FROM wpaas_link").fetchall())
+
+
+def test_the_same_request_again_is_the_same_order(user: Client) -> None:
+    first, again = (user.ok("POST", "/wpaas/", SITE, Idempotency_Key="k")["order"] for _ in range(2))
+    assert first == again
+
+
+def test_other_customers_sites_are_not_there(user: Client, make_api: MakeApi) -> None:
+    user.ok("POST", "/wpaas/", SITE)
+    stranger = Client(user.api, f"Token {user.api.customer.key}")
+    for path in ("/wpaas/bel/default/", "/wpaas/bel/default/shop", "/customers/bel", "/orgs/bel/default", "/users/bel"):
+        assert stranger("GET", path).status_code == 404, path
+    assert stranger("DELETE", "/wpaas/bel/default/shop").status_code == 404
