@@ -21,14 +21,14 @@ class Sorted:
 def sort_out(state: State) -> Sorted:
     """The same for any order of rows."""
     result = Sorted()
-    left = []
-    for one in sorted(state.queue, key=right):
-        if one.expires is not None and one.expires <= state.now:
-            result.expire.append(one.id)
-        elif fit(one.demand, state.capacity):
-            left.append(one)
-        else:
-            result.reject[one.id] = never(state, one.demand)
+    left = sorted(state.queue, key=right)
+    if any(one.expires is not None for one in left):
+        result.expire = [one.id for one in left if one.expires is not None and one.expires <= state.now]
+        left = [one for one in left if one.expires is None or one.expires > state.now]
+    largest = map(max, zip(*(one.demand for one in left), strict=True))
+    if not fit([*largest], state.capacity):
+        result.reject = {one.id: never(state, one.demand) for one in left if not fit(one.demand, state.capacity)}
+        left = [one for one in left if one.id not in result.reject]
     if not any(one.depends_on for one in left):
         result.order = left
         return result
@@ -36,18 +36,17 @@ def sort_out(state: State) -> Sorted:
     live = {one.id for one in left} | {one.id for one in state.running}
     for one in left:
         open_ones = [name for name in one.depends_on if name in live]
-        if one.id in result.cancel:
-            continue
-        if open_ones:
+        if one.id not in result.cancel and open_ones:
             result.waiting[one.id] = Why("dependency", f"waits for {listed(open_ones)} to be done")
-        else:
+        elif one.id not in result.cancel:
             result.order.append(one)
     return result
 
 
-def right(one: Waiting) -> tuple[int, float, tuple[str, Id]]:
+def right(one: Waiting) -> tuple[int, float, str, Id]:
     """The higher the class the better, then the earlier; ids decide between equals."""
-    return (-one.priority, one.arrival, name_key(one.id))
+    name = one.id
+    return (-one.priority, one.arrival, type(name).__name__, name)
 
 
 def name_key(name: Id) -> tuple[str, Id]:

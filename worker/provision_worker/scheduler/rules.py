@@ -8,6 +8,7 @@ best set.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from math import inf
 
 import numpy as np
@@ -17,7 +18,7 @@ from .eligible import name_key, sort_out
 from .objective import objective, profits
 from .packing import Packing
 from .reasons import Reasons, Situation
-from .state import Decision, Id, Policy, Running, State, Waiting, Why
+from .state import Amounts, Decision, Id, Policy, Running, State, Waiting, Why
 from .timeline import Timeline, fit
 
 SOLVERS: dict[str, Callable[..., Packing]] = {
@@ -58,13 +59,19 @@ def check(state: State, policy: Policy) -> None:
     everything: list[Running | Waiting] = [*state.running, *state.queue]
     if len({one.id for one in everything}) < len(everything):
         raise ValueError("an id occurs twice")
-    for what, amounts in (("the capacity", state.capacity), *((one.id, one.demand) for one in everything)):
-        if len(amounts) != len(state.axes):
-            raise ValueError(f"{what} has {len(amounts)} amounts for the axes {', '.join(state.axes)}")
-        if min(amounts) < 0:
-            raise ValueError(f"{what} has a negative amount: {amounts}")
+    amounts = [state.capacity, *[one.demand for one in everything]]
+    if {*map(len, amounts)} != {len(state.axes)} or min(map(min, amounts)) < 0:
+        names = ["the capacity", *(one.id for one in everything)]
+        raise ValueError(next(filter(None, map(problem, names, amounts, repeat(state.axes)))))
     if policy.solver not in SOLVERS:
         raise ValueError(f"unknown solver {policy.solver!r}; there is {', '.join(SOLVERS)}")
+
+
+def problem(name: Id, amounts: Amounts, axes: Sequence[str]) -> str:
+    """What is wrong with amounts; empty if nothing is."""
+    if len(amounts) != len(axes):
+        return f"{name} has {len(amounts)} amounts for the axes {', '.join(axes)}"
+    return f"{name} has a negative amount: {amounts}" if min(amounts) < 0 else ""
 
 
 class Plan:

@@ -29,6 +29,8 @@ NEAR = 30
 SIZE = 0.03
 """This part of what the duals say a column takes is added to its reduced cost: the large are decided first, and the
 small are there to fill what is left over."""
+SMALL = 16
+"""A level of numbers up to here is a stage of its own."""
 SHARE = 1 / 3
 """A stage that is not the last may take this part of the work."""
 
@@ -96,12 +98,17 @@ def best_of_all(problem: Problem) -> Flags:
 
 
 class Stages:
-    """The levels of one problem, joined into one number of which more and more is solved."""
+    """The levels of one problem, joined into one number of which more and more is solved.
+
+    Levels of small numbers, such as counts, are solved before the next is added: that the relaxation cannot have a part
+    of one more is worth much to all that follows.
+    """
 
     def __init__(self, problem: Problem, limit: int) -> None:
         self._levels, self._limit = problem.profit, limit
         self._rows = binding(problem)
         self._joined = np.zeros(problem.size, np.int64)
+        self._spans: list[int] = []
         self.chosen = np.zeros(problem.size, bool)
         self.bound: tuple[int, ...] = ()
         self.proven = True
@@ -110,40 +117,56 @@ class Stages:
         """Sets `chosen`, `bound` and `proven`."""
         last = len(self._levels) - 1
         for index, level in enumerate(self._levels):
-            if not self._join(index, level):
+            span = 1 + int(np.abs(level).sum())
+            if not self._has_room(span) and not self._begin_anew(index, span):
                 self.proven = False
-                self.bound += tuple(np.maximum(self._levels[index:], 0).sum(axis=1).tolist())
+                self.bound += self._at_most(index)
                 return
-            stage = Stage(self._joined, self._rows, self.chosen)
-            self._limit -= stage.solve(self._limit if index == last else self._limit * SHARE)
-            self._note(index, stage)
-            if self.proven and (level >= 0).all():
-                self._rows.add(level, self.bound[index], exact=False)
+            self._joined = self._joined * span + level
+            self._spans.append(span)
+            if (
+                index == last
+                or level.max() <= SMALL
+                or not self._has_room(1 + int(np.abs(self._levels[index + 1]).sum()))
+            ):
+                self._solve(index, self._limit if index == last else self._limit * SHARE)
 
-    def _join(self, index: int, level: Integers) -> bool:
-        """Add a level to the number that is solved, or begin a new one; False if that is not possible."""
-        span = 1 + int(np.abs(level).sum())
-        if (int(self._joined.sum()) + 1) * span > EXACT:
-            before = self._levels[:index]
-            if not self.proven or (before < 0).any():
-                return False
-            for solved in before:
-                self._rows.add(solved, int(solved @ self.chosen), exact=True)
-            self._joined = np.zeros_like(level)
-        self._joined = self._joined * span + level
-        return span <= EXACT
+    def _has_room(self, span: int) -> bool:
+        return (int(self._joined.sum()) + 1) * span <= EXACT
 
-    def _note(self, index: int, stage: "Stage") -> None:
-        """What a stage has found. What was proven of the levels before stays so."""
-        self.chosen = stage.chosen
+    def _begin_anew(self, index: int, span: int) -> bool:
+        """Let all levels so far be rows of which nothing may be left over, if they are solved."""
+        if not self.proven or (self._levels[:index] < 0).any() or span > EXACT:
+            return False
+        for solved in self._levels[:index]:
+            self._rows.add(solved, int(solved @ self.chosen), exact=True)
+        self._joined, self._spans = np.zeros_like(self._joined), []
+        return True
+
+    def _solve(self, index: int, limit: float) -> None:
+        stage = Stage(self._joined, self._rows, self.chosen)
+        self._limit -= stage.solve(limit)
+        self.chosen, self.proven = stage.chosen, stage.is_proven
         values = tuple((self._levels[: index + 1] @ self.chosen).tolist())
-        if stage.is_proven:
-            self.bound = values
-        elif self.proven:
-            self.bound = (*values[:-1], values[-1] + stage.bound - stage.best)
-        else:
-            self.bound += (int(np.maximum(self._levels[index], 0).sum()),)
-        self.proven = stage.is_proven
+        first = index + 1 - len(self._spans)
+        self.bound = values if self.proven else values[:first] + self._parts(stage.bound, index)
+        if self.proven and (self._levels[index] >= 0).all():
+            self._rows.add(self._levels[index], values[index], exact=False)
+
+    def _parts(self, number: int, index: int) -> tuple[int, ...]:
+        """What a bound of the joined number is for its levels, up to one."""
+        first = index + 1 - len(self._spans)
+        if (self._levels[first : index + 1] < 0).any():
+            return self._at_most(first, index + 1)
+        parts = []
+        for span in self._spans[::-1]:
+            number, part = divmod(number, span)
+            parts.append(part)
+        return tuple(parts[::-1])
+
+    def _at_most(self, first: int, end: int | None = None) -> tuple[int, ...]:
+        """What levels have at most, if everything fits."""
+        return tuple(np.maximum(self._levels[first:end], 0).sum(axis=1).tolist())
 
 
 class Rows:

@@ -3,8 +3,9 @@
 Few shares of few axes: plain numbers are faster here than arrays.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf, nextafter
+from operator import add, itemgetter, le, sub
 from typing import NamedTuple
 
 from .state import Amounts, Id, Running, Waiting
@@ -55,7 +56,7 @@ class Timeline:
     def evict(self, name: Id) -> None:
         """It gives its share back."""
         share = self._shares.pop(name)
-        self._take(share, -1)
+        self._change(share, add)
 
     def reserve(self, one: Waiting) -> float:
         """Take a share from the earliest time at which it fits; that time, `inf` if it depends on what has no end."""
@@ -74,23 +75,25 @@ class Timeline:
 
     def _hold(self, name: Id, share: Share) -> None:
         self._shares[name] = share
-        self._take(share, 1)
+        self._change(share, sub)
 
-    def _take(self, share: Share, sign: int) -> None:
+    def _change(self, share: Share, change: Callable[[int, int], int]) -> None:
         for at, free in self._free.items():
             if share.begins <= at < share.ends:
-                free[:] = [left - sign * amount for left, amount in zip(free, share.amounts, strict=True)]
+                free[:] = map(change, free, share.amounts)
 
     def _earliest(self, one: Waiting) -> float:
         """The first moment from which on it fits for as long as it may take."""
-        changes = [(share.ends, 1, share.amounts) for share in self._shares.values() if share.ends < inf]
-        changes += [(share.begins, -1, share.amounts) for share in self._shares.values() if share.begins > self._now]
-        changes.sort(key=lambda change: change[0])
+        shares = self._shares.values()
+        changes = [(ends, add, amounts) for _, ends, amounts in shares if ends < inf]
+        if len(self._free) > 1:
+            changes += [(begins, sub, amounts) for begins, _, amounts in shares if begins > self._now]
+        changes.sort(key=itemgetter(0))
         duration = inf if one.ttl is None else one.ttl
-        free = list(self.free())
+        free = self.free()
         found = self._now if fit(one.demand, free) else inf
-        for index, (at, sign, amounts) in enumerate(changes):
-            free = [left + sign * amount for left, amount in zip(free, amounts, strict=True)]
+        for index, (at, change, amounts) in enumerate(changes):
+            free = [*map(change, free, amounts)]
             if index + 1 < len(changes) and changes[index + 1][0] == at:
                 continue  # of several changes at one time only the sum counts
             if at >= found + duration:
@@ -101,13 +104,10 @@ class Timeline:
 
 def rest(capacity: Sequence[int], taken: Iterable[Amounts]) -> list[int]:
     """What is left of a capacity."""
-    sums = [sum(column) for column in zip(*taken, strict=True)] or [0] * len(capacity)
-    return [total - amount for total, amount in zip(capacity, sums, strict=True)]
+    sums = [*map(sum, zip(*taken, strict=True))] or [0] * len(capacity)
+    return [*map(sub, capacity, sums)]
 
 
 def fit(amounts: Sequence[int], free: Sequence[int]) -> bool:
     """Whether there is enough on every axis."""
-    for amount, left in zip(amounts, free, strict=True):  # noqa: SIM110 - this is called most, and all() is slower
-        if amount > left:
-            return False
-    return True
+    return all(map(le, amounts, free))
