@@ -47,10 +47,6 @@ class Problem:
         """The profit of a set, per level."""
         return tuple(self.profit[:, list(chosen)].sum(axis=1).tolist())
 
-    def fits(self, chosen: Sequence[int]) -> bool:
-        """Whether a set fits on every axis."""
-        return bool((self.weight[:, list(chosen)].sum(axis=1) <= self.capacity).all())
-
     def packing(self, chosen: Sequence[int], *, proven: bool, bound: tuple[int, ...] | None = None) -> Packing:
         """A set as an answer; without a bound, everything at once is one."""
         value = self.value(chosen)
