@@ -68,7 +68,8 @@ def prepared(profit: ArrayLike, weight: ArrayLike, capacity: ArrayLike) -> Probl
     if (problem.weight < 0).any():
         raise ValueError("a weight is negative")
     for name, rows in (("profit", problem.profit), ("weight", problem.weight)):
-        if (np.abs(rows.astype(np.float64)).sum(axis=1) >= EXACT).any():
+        most = max(float(rows.max(initial=0)), -float(rows.min(initial=0)))
+        if most * rows.size >= EXACT and (np.abs(rows.astype(np.float64)).sum(axis=1) >= EXACT).any():
             raise ValueError(f"{name} sums up to more than 2^53")
     return problem
 

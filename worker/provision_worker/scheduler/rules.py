@@ -10,6 +10,7 @@ best set.
 from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 from math import inf
+from operator import attrgetter
 
 import numpy as np
 
@@ -80,7 +81,7 @@ class Plan:
     def __init__(self, state: State, policy: Policy, order: Sequence[Waiting]) -> None:
         self._state, self._policy = state, policy
         self._left = {one.id: one for one in order}
-        self._objective = objective(policy, order)
+        self._order = order
         self._line = Timeline(state.capacity, state.running, state.now)
         self._starving: Id | None = None
         self.started: list[Id] = []
@@ -100,10 +101,10 @@ class Plan:
 
     def _first(self) -> list[Waiting]:
         """The head as it was promised, then the oldest if it has waited too long."""
-        first = [one for one in list(self._left.values())[:1] if one.promised is not None]
+        first = [one for one in self._order[:1] if one.promised is not None]
         limit = self._policy.max_wait
-        if limit is not None and self._left:
-            oldest = min(self._left.values(), key=lambda one: one.arrival)
+        if limit is not None and self._order:
+            oldest = min(self._order, key=attrgetter("arrival"))
             if self._state.now - oldest.arrival > limit:
                 self._starving = oldest.id
                 first += [oldest] if oldest not in first else []
@@ -169,7 +170,8 @@ class Plan:
         room = np.concatenate([self._line.free(at) for at in moments])
         if (weight.sum(axis=1) <= room).all():
             return fitting
-        worth = profits(self._objective, fitting, self._state.capacity, self._state.now)
+        name = objective(self._policy, self._order)
+        worth = profits(name, fitting, self._state.capacity, self._state.now)
         packing = SOLVERS[self._policy.solver](worth, weight, room, work_limit=self._policy.work_limit)
         self.proven &= packing.proven
         return [fitting[index] for index in packing.chosen]

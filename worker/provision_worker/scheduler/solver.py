@@ -76,6 +76,8 @@ def first_of_equals(problem: Problem, chosen: Flags) -> Flags:
         return chosen
     columns = np.vstack([problem.profit, problem.weight])
     starts = np.append(True, (columns[:, 1:] != columns[:, :-1]).any(axis=0))
+    if starts.all():
+        return chosen
     kind = starts.cumsum() - 1
     rank = np.arange(chosen.size) - np.flatnonzero(starts)[kind]
     return np.asarray(rank < np.bincount(kind, chosen)[kind])
