@@ -1,6 +1,7 @@
 """What makes a set of deployments better than another: profits per level, highest level first."""
 
 from collections.abc import Sequence
+from operator import mul
 
 import numpy as np
 
@@ -28,17 +29,17 @@ def profits(name: Objective, candidates: Sequence[Waiting], capacity: Amounts, n
     Per class, how many, then utilization (count); per class, the expansion (wait + ttl) / ttl; then the oldest.
     """
     classes = sorted({one.priority for one in candidates}, reverse=True)
-    worth = np.array([expansion(one, now) if name == "expansion" else 1 for one in candidates], np.int64)
-    class_of = np.array([one.priority for one in candidates])
-    levels = [worth * (class_of == rank) for rank in classes]
+    worth = [expansion(one, now) if name == "expansion" else 1 for one in candidates]
+    levels = [
+        [amount if one.priority == rank else 0 for one, amount in zip(candidates, worth, strict=True)]
+        for rank in classes
+    ]
     if name == "count":
-        demand = np.array([one.demand for one in candidates], np.int64)
-        used = (demand * UTILIZATION / np.maximum(capacity, 1)).sum(axis=1) / len(capacity)
-        levels.append(np.rint(used).astype(np.int64))
+        parts = [UTILIZATION / (max(total, 1) * len(capacity)) for total in capacity]
+        levels.append([round(sum(map(mul, one.demand, parts))) for one in candidates])
     newest = sorted(range(len(candidates)), key=lambda index: (-candidates[index].arrival, -index))
-    age = np.empty(len(candidates), np.int64)
-    age[newest] = np.arange(1, len(candidates) + 1)
-    return np.vstack([*levels, age])
+    age = dict(zip(newest, range(1, len(newest) + 1), strict=True))
+    return np.array([*levels, [age[index] for index in range(len(newest))]], np.int64)
 
 
 def expansion(one: Waiting, now: float) -> int:

@@ -45,12 +45,14 @@ def pack(profit: ArrayLike, weight: ArrayLike, capacity: ArrayLike, *, work_limi
     ValueError: other shapes, negative weights, no integers, sums beyond 2^53.
     """
     problem = prepared(profit, weight, capacity)
+    if 0 < problem.size <= FEW and len(best := best_of_all(problem)) == 1:
+        return problem.packing(np.flatnonzero(best[0]).tolist(), proven=True)
     order = canonical(problem)
     if not order.size:
         return problem.packing((), proven=True)
     reduced = Problem(problem.profit[:, order], problem.weight[:, order], problem.capacity)
     if order.size <= FEW:
-        chosen = order[first_of_equals(reduced, best_of_all(reduced))]
+        chosen = order[first_of_equals(reduced, best_of_all(reduced)[0])]
         return problem.packing(chosen.tolist(), proven=True)
     stages = Stages(reduced, WORK_LIMIT if work_limit is None else work_limit)
     stages.solve()
@@ -64,7 +66,7 @@ def pack(profit: ArrayLike, weight: ArrayLike, capacity: ArrayLike, *, work_limi
 def canonical(problem: Problem) -> Integers:
     """Indices of what may be worth choosing and fits alone, in an order that depends on the columns only."""
     profit, weight = problem.profit, problem.weight
-    decisive = np.take_along_axis(profit, (profit != 0).argmax(axis=0)[None, :], axis=0)[0]
+    decisive = profit[(profit != 0).argmax(axis=0), np.arange(problem.size)]
     useful = np.flatnonzero((decisive > 0) & (weight <= problem.capacity[:, None]).all(axis=0))
     keys = np.vstack([-profit[:, useful], weight[:, useful]])
     return useful[np.lexsort(keys[::-1])]
@@ -90,13 +92,13 @@ def subsets(size: int) -> Floats:
 
 
 def best_of_all(problem: Problem) -> Flags:
-    """The best of all subsets that fit, the first of equals."""
+    """The best of all subsets that fit, one per row."""
     every = subsets(problem.size)
     left = np.flatnonzero((problem.weight.astype(np.float64) @ every <= problem.capacity[:, None]).all(axis=0))
     for level in problem.profit.astype(np.float64):
         value = level @ every[:, left]
-        left = left[value == value.max()]
-    return every[:, left[0]] > 0
+        left = left[value == value.max(initial=-np.inf)]
+    return every[:, left].T > 0
 
 
 class Stages:
