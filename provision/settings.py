@@ -83,6 +83,10 @@ class Settings(BaseModel):
     password_memory_kib: Annotated[int, Field(ge=1024)] = Field(
         65536, description="memory that checking a password takes (argon2id); other log-ins are rehashed as they come"
     )
+    user_registry_url: str | None = Field(
+        None, description="where the federation's registry tells who a CUID is: GET <this>/<cuid>"
+    )
+    user_registry_token: SecretStr | None = Field(None, description="what we show the registry, as a bearer token")
     identity_file: Path | None = Field(
         None, description="TOML file with the OpenID Connect issuers and the GitHub application to log in with"
     )

@@ -681,6 +681,7 @@ TENANT_VIEWS |= {"v_project", "v_offering", "v_offering_category", "v_invoice", 
 TENANT_VIEWS |= {"v_allocation", "v_allocation_order", "v_allocation_usage", "v_allocation_user_usage"}
 TENANT_VIEWS |= {"v_wpaas", "v_wpaas_version", "v_wpaas_backup", "v_wpaas_profile"}
 TENANT_VIEWS |= {"v_account_entry", "v_account_cost"}
+TENANT_VIEWS |= {"v_customer_profile", "v_member"}
 API_VIEWS = {"v_customer", "v_user", "v_membership", "v_invite_code", "v_api_key", "v_joinable_org", "v_role"}
 
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from provision.database import async_pool, role_url
 from provision.settings import Settings
 from provision_api import (
+    allocation,
     cluster,
     cluster_resource,
     deployment,
@@ -50,6 +51,7 @@ def make_app(
     metrics = Metrics()
     metrics.watch(pool)
     surfaces = (
+        allocation,
         order,
         lifecycle,
         inventory,

@@ -32,6 +32,13 @@ _LOOK_UP = Statement(
         )
     )
 )
+_LOGIN_TOKEN = Statement(
+    select(
+        func.login_token_caller(bindparam("key_hash", type_=LargeBinary)).table_valued(
+            column("user_id"), column("username")
+        )
+    )
+)
 _session = func.session_caller(
     bindparam("kid", type_=Uuid), bindparam("jti", type_=Uuid), bindparam("user", type_=Uuid)
 ).table_valued(*(column(name) for name in ("session_id", "user_id", "username", "tenant_customer_id", "org_id")))
@@ -70,9 +77,18 @@ async def _caller(request: Request) -> Caller:
 async def _key_caller(request: Request, key: str) -> Caller:
     found = await state_of(request).database.read(_LOOK_UP, key_hash=hashlib.sha256(key.encode()).digest())
     if not found:
-        refuse("the API key is not valid", "it is unknown, expired or revoked", error=', error="invalid_token"')
+        return await _login_token_caller(request, key)
     scope = await _scope(request, found[0])
     return Caller(scope["tenant_customer_id"], scope["org_id"], found[0]["name"], found[0]["user_id"])
+
+
+async def _login_token_caller(request: Request, key: str) -> Caller:
+    """Whoever has logged in for an opaque token, which looks like an API key."""
+    found = await state_of(request).database.read(_LOGIN_TOKEN, key_hash=hashlib.sha256(key.encode()).digest())
+    if not found:
+        refuse("the API key is not valid", "it is unknown, expired or revoked", error=', error="invalid_token"')
+    scope = await _scope(request, {"tenant_customer_id": None, "org_id": None, **found[0]})
+    return Caller(scope["tenant_customer_id"], scope["org_id"], found[0]["username"], found[0]["user_id"])
 
 
 async def _token_caller(request: Request, text: str) -> Caller:

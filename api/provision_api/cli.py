@@ -8,6 +8,7 @@ import click
 from provision import log
 from provision.settings import Settings, load
 from provision_api.admin import admin_command
+from provision_api.allocation_example import allocator_command
 from provision_api.example import example_command, mfa_command
 from provision_api.server import serve
 
@@ -43,6 +44,7 @@ def _changed(settings: Settings, given: dict[str, Any]) -> Settings:
 
 
 admin_command.add_command(mfa_command)
+example_command.add_command(allocator_command)
 admin_command.add_command(example_command)
 
 commands: list[click.Command] = [api_command, admin_command]

@@ -10,7 +10,8 @@ DROP TABLE provision_allocation, provision_allocation_update, provision_allocati
 DROP TABLE login_token, remote_user, invoice_item, invoice, allocation_user_usage, allocation_usage, allocation_period, allocation_order, allocation,
     offering_plan_component, offering_plan, offering_pool, offering_component CASCADE;
 DROP TABLE offering, offering_grant CASCADE;
-DROP TABLE offering_category, project;
+DROP TABLE offering_category, project, registry_person;
+ALTER TABLE customer DROP COLUMN abbreviation, DROP COLUMN native_name, DROP COLUMN backend_id, DROP COLUMN profile;
 ALTER POLICY tenant ON org USING ((SELECT caller_sees_all()) OR id = ANY ((SELECT caller_orgs())::uuid[]));
 ALTER POLICY tenant ON membership USING ((SELECT caller_sees_all()) OR user_id = (SELECT caller_user()) OR tenant_customer_id = ANY ((SELECT caller_customers())::uuid[]) OR org_id = ANY ((SELECT caller_orgs())::uuid[]));
 DROP FUNCTION caller_direct_orgs();

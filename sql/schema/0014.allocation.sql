@@ -20,6 +20,24 @@ COMMENT ON FUNCTION caller_direct_orgs() IS 'The orgs the caller reaches and not
 -- The same rows as before, found without a list of all orgs of an account.
 ALTER POLICY tenant ON org USING ((SELECT caller_sees_all()) OR tenant_customer_id = ANY ((SELECT caller_customers())::uuid[]) OR id = ANY ((SELECT caller_direct_orgs())::uuid[]));
 
+ALTER TABLE customer
+    ADD COLUMN abbreviation text NOT NULL DEFAULT '', ADD COLUMN native_name text NOT NULL DEFAULT '', ADD COLUMN backend_id text NOT NULL DEFAULT '', ADD COLUMN profile jsonb NOT NULL DEFAULT '{}',
+    ADD CONSTRAINT customer_profile_ck CHECK (jsonb_typeof(profile) = 'object' AND length(abbreviation) <= 255 AND length(native_name) <= 255 AND length(backend_id) <= 255);
+COMMENT ON COLUMN customer.abbreviation IS 'As allocators abbreviate it.';
+COMMENT ON COLUMN customer.native_name IS 'Its name in its own language.';
+COMMENT ON COLUMN customer.backend_id IS 'Another system''s own name for it.';
+COMMENT ON COLUMN customer.profile IS 'What else allocators are told of it: phone_number, homepage, country and more.';
+
+CREATE TABLE registry_person (
+    cuid text NOT NULL,
+    attributes jsonb NOT NULL DEFAULT '{}',
+    CONSTRAINT registry_person_pk PRIMARY KEY (cuid),
+    CONSTRAINT registry_person_attributes_ck CHECK (jsonb_typeof(attributes) = 'object')
+);
+COMMENT ON TABLE registry_person IS 'The local registry of people, asked where no user_registry_url is set: for tests, demos and small installations.';
+COMMENT ON COLUMN registry_person.cuid IS 'The name they are asked for by.';
+COMMENT ON COLUMN registry_person.attributes IS 'What is told of them: name or given_name and family_name, email.';
+
 CREATE TABLE project (
     id uuid NOT NULL,
     tenant_customer_id uuid NOT NULL,

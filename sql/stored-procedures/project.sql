@@ -1,23 +1,34 @@
 -- Projects of allocators (orgs of kind project), their members, and the users that a federation's registry knows.
 
-CREATE OR REPLACE FUNCTION project_create(p jsonb) RETURNS uuid
+CREATE OR REPLACE FUNCTION project_create(p jsonb, p_key text DEFAULT NULL) RETURNS uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: the caller is asked for the right inside.
 DECLARE
     _account constant uuid := COALESCE(account_named(p ->> 'customer'), CASE WHEN p ->> 'customer' IS NULL THEN caller_customer() END);
     _id constant uuid := new_id();
+    _known order_idempotency;
 BEGIN
     PERFORM check_fields('project', ARRAY[p], '{name}', '{"name": "string", "customer": "string|null", "description": "string|null", "backend_id": "string|null", "start_date": "string|null", "end_date": "string|null",
         "type": "string|null", "oecd_fos_2007_code": "string|null", "is_industry": "boolean"}');
-    PERFORM caller_require_field('org.create', _account, NULL, 'customer', p ->> 'customer')
-    WHERE NOT (p ->> 'customer' IS NOT NULL AND _account = ANY (caller_accounts()));
+    IF (caller_sees_all() OR _account = ANY (caller_accounts())) IS NOT TRUE OR _account IS NULL THEN
+        PERFORM refuse_field('PV404', 'customer', 'customer not found', p ->> 'customer', 'name your own');
+    END IF;
     PERFORM caller_require('org.create', _account, NULL, 'customer', p ->> 'customer');
+    IF p_key IS NOT NULL THEN
+        INSERT INTO order_idempotency AS k (tenant_customer_id, key, request_hash, order_id) VALUES (_account, p_key, md5('project ' || p::text), _id)
+        ON CONFLICT (tenant_customer_id, key) DO UPDATE SET key = k.key RETURNING * INTO _known;
+        IF _known.request_hash <> md5('project ' || p::text) THEN
+            PERFORM refuse('PV409', 'the idempotency key was used for another request', 'key ' || p_key, 'take a new key for a new request');
+        ELSIF _known.order_id <> _id THEN
+            RETURN _known.order_id;
+        END IF;
+    END IF;
     -- Names may repeat and be in any script, so the label does not stand on them alone.
     INSERT INTO org (id, tenant_customer_id, kind, name, slug) VALUES (_id, _account, 'project', p ->> 'name', concat_ws('-', nullif(label(p ->> 'name'), ''), right(_id::text, 12)));
     PERFORM project_write(_id, p);
     RETURN _id;
 END $$;
-COMMENT ON FUNCTION project_create(jsonb) IS 'Makes a project: name, customer (else the caller''s), description, backend_id, start_date, end_date, type, oecd_fos_2007_code, is_industry.';
+COMMENT ON FUNCTION project_create(jsonb, text) IS 'Makes a project, or with the same key and request again gives the same: name, customer (else the caller''s), description, backend_id, start_date, end_date, type, oecd_fos_2007_code, is_industry.';
 
 CREATE OR REPLACE FUNCTION project_write(p_id uuid, p jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -216,6 +227,16 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION user_identify_check() IS 'Refuses those who are not staff or identity managers.';
+
+CREATE OR REPLACE FUNCTION user_identify_local(p_cuid text, OUT is_there boolean, OUT attributes jsonb)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+BEGIN
+    PERFORM user_identify_check();
+    is_there := EXISTS (SELECT FROM registry_person);
+    attributes := (SELECT r.attributes FROM registry_person AS r WHERE r.cuid = p_cuid);
+END $$;
+COMMENT ON FUNCTION user_identify_local(text) IS 'What the local registry tells of a name (NULL: it knows nobody of that name), and whether there is one.';
 
 -- Log-in tokens ------------------------------------------------------------------------------------------------------
 
