@@ -4,7 +4,10 @@
 -- A page of it, in the order of table and id, after the given place.
 SELECT thing.table_name, thing.id, thing.name, thing.missing_reason
 FROM (
-    SELECT 'certificate' AS table_name, id, arn AS name, missing_reason FROM certificate
+    SELECT 'allocation' AS table_name, id, backend_id AS name, missing_reason FROM allocation
+    WHERE accreditation_id = %(accreditation)s AND deleted_date IS NULL AND backend_id <> '' AND state <> 'creating'
+    UNION ALL
+    SELECT 'certificate', id, arn, missing_reason FROM certificate
     WHERE accreditation_id = %(accreditation)s AND revoked_date IS NULL
     UNION ALL
     SELECT 'compute_cluster', id, arn, missing_reason FROM compute_cluster WHERE accreditation_id = %(accreditation)s AND state = 'active' AND arn IS NOT NULL
@@ -23,6 +26,8 @@ LIMIT %(limit)s
 -- name: is_known
 -- Whether a thing found outside has its row; then no crash has left it behind.
 SELECT EXISTS (
+    SELECT FROM allocation WHERE accreditation_id = %(accreditation)s AND (backend_id = %(name)s OR %(name)s LIKE 'allocation-' || id || '-%%')
+    UNION ALL
     SELECT FROM certificate WHERE accreditation_id = %(accreditation)s AND arn = %(name)s
     UNION ALL
     SELECT FROM compute_cluster WHERE accreditation_id = %(accreditation)s AND deleted_date IS NULL AND (arn = %(name)s OR security_group = %(name)s)

@@ -376,6 +376,7 @@ BEGIN
         END IF;
     END LOOP;
     PERFORM invoice_close(i) FROM invoice AS i WHERE i.state = 'pending' AND make_date(i.year, i.month, 1) < date_trunc('month', engine_now() AT TIME ZONE 'UTC');
+    PERFORM sweep_node_hours();
     DELETE FROM login_token WHERE expires_date < engine_now();
 EXCEPTION WHEN lock_not_available THEN
     -- Somebody is at one of these rows; the next sweep comes soon.

@@ -36,6 +36,9 @@ BEGIN
     SELECT _account, accreditation_for(_account, p ->> 'accreditation', ARRAY[CASE _backend WHEN 'aws' THEN 'aws' ELSE 'manual' END]), _category, r.name, COALESCE(r.description, ''), COALESCE(r.state, 'draft'), _backend,
         COALESCE(r.is_shared, true), COALESCE(r.is_billable, true), COALESCE(r.is_immediate, true), COALESCE(r.auto_approve, false), COALESCE(r.auto_approve_own, false), COALESCE(r.details, '{}'), COALESCE(r.backend_settings, '{}')
     FROM jsonb_populate_record(NULL::offering, p) AS r RETURNING id INTO _id;
+    IF _backend = 'cluster' THEN
+        PERFORM offering_component_set(_id, '{"type": "node_hours", "name": "Node-hours", "measured_unit": "node-hours", "billing_type": "limit"}');
+    END IF;
     RETURN _id;
 END $$;
 COMMENT ON FUNCTION offering_create(jsonb) IS 'Makes an offering: name, category (title or id), customer (the provider, else the caller''s), description, state, backend, accreditation (by name), is_shared, is_billable, is_immediate, auto_approve, auto_approve_own, details, backend_settings.';

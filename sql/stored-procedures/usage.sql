@@ -185,6 +185,35 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION invoice_close(invoice) IS 'Closes the invoice of a month that is over, and begins the next one''s with what goes on.';
 
+-- Clusters -----------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION node_hours(p_org uuid, p_at timestamptz, p_is_booked boolean) RETURNS numeric
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp SET timezone = 'UTC' AS $$
+DECLARE
+    _month constant timestamptz := date_trunc('month', p_at);
+BEGIN
+    RETURN (
+        SELECT round(COALESCE(sum(r.nodes * greatest(extract(EPOCH FROM least(COALESCE(r.finished_date, r.expires_date), r.expires_date, CASE WHEN p_is_booked THEN 'infinity' ELSE p_at END, _month + interval '1 month')
+            - greatest(r.created_date, _month)), 0))::numeric, 0) / 3600, 2)
+        FROM capacity_request AS r WHERE r.org_id = p_org AND r.created_date < _month + interval '1 month' AND r.expires_date > _month);
+END $$;
+COMMENT ON FUNCTION node_hours(uuid, timestamptz, boolean) IS 'Nodes times hours of an org''s requests in the month of a time, up to then, or (booked) up to when they expire.';
+
+CREATE OR REPLACE FUNCTION sweep_node_hours() RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _allocation allocation;
+BEGIN
+    FOR _allocation IN
+        SELECT a.* FROM offering AS o JOIN allocation AS a ON a.offering_id = o.id AND a.state IN ('ok', 'updating', 'terminating')
+        WHERE o.backend = 'cluster' AND COALESCE(a.last_sync_date, '-infinity') < engine_now() - interval '5 minutes' ORDER BY a.id FOR NO KEY UPDATE OF a SKIP LOCKED
+    LOOP
+        PERFORM usage_store(_allocation.id, allocation_period_at(_allocation.id, engine_now()), jsonb_build_array(jsonb_build_object('type', 'node_hours', 'amount', node_hours(_allocation.org_id, engine_now(), false))), engine_now());
+        UPDATE allocation SET last_sync_date = engine_now() WHERE id = _allocation.id;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION sweep_node_hours() IS 'Notes every five minutes how many node-hours projects have used of what was allocated to them.';
+
 -- Cost Explorer ------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION usage_targets(p_accreditation uuid) RETURNS TABLE (allocation_id uuid, backend_id text, components jsonb)

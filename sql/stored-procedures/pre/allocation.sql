@@ -13,6 +13,10 @@ BEGIN
     ELSIF (SELECT end_date < engine_now()::date FROM project WHERE id = p_org) THEN
         PERFORM refuse_field('PV422', 'project', 'the project has ended', p_org::text, 'put off its end_date');
     END IF;
+    PERFORM FROM project WHERE id = p_org AND _offering.backend = 'cluster' FOR NO KEY UPDATE;
+    IF _offering.backend = 'cluster' AND EXISTS (SELECT FROM allocation AS a JOIN offering AS o ON o.id = a.offering_id AND o.backend = 'cluster' WHERE a.org_id = p_org AND a.deleted_date IS NULL) THEN
+        PERFORM refuse_field('PV409', '[]', 'The project has an allocation of node-hours already.', p_org::text, 'change its limits');
+    END IF;
     PERFORM offering_check_plan(_offering, _plan);
     PERFORM allocation_check_limits(_offering.id, _limits);
     INSERT INTO allocation (id, tenant_customer_id, org_id, provider_account_id, offering_id, plan_id, accreditation_id, name, description, limits, attributes, end_date)

@@ -38,6 +38,40 @@ END $$;
 COMMENT ON FUNCTION offering_check() IS 'Keeps provider and backend of an offering, and has it done at an accreditation of its tenant that can.';
 SELECT class.replace_trigger('offering_check_tg', 'offering', 'BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW', 'offering_check()');
 
+CREATE OR REPLACE FUNCTION offering_metered() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: whoever makes an offering need not be allowed to write the schedule.
+BEGIN
+    INSERT INTO schedule (name, job_type, accreditation_id, every, next_date)
+    VALUES ('usage ' || NEW.accreditation_id, 'allocation_usage', NEW.accreditation_id, interval '1 day', engine_now() + interval '1 day') ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION offering_metered() IS 'What offerings at an AWS account have used is collected once a day.';
+SELECT class.replace_trigger('offering_metered_tg', 'offering', 'AFTER INSERT ON {table} FOR EACH ROW WHEN (NEW.backend = ''aws'')', 'offering_metered()');
+
+CREATE OR REPLACE FUNCTION capacity_request_bound() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: whoever asks for nodes need not see allocations.
+DECLARE
+    _asked constant numeric := round(NEW.nodes * greatest(extract(EPOCH FROM NEW.expires_date - engine_now()), 0)::numeric / 3600, 2);
+    _allocation allocation;
+    _left numeric;
+BEGIN
+    -- Two who ask for the last node-hours at once meet at the allocation.
+    SELECT a.* INTO _allocation FROM allocation AS a JOIN offering AS o ON o.id = a.offering_id AND o.backend = 'cluster'
+    WHERE a.org_id = NEW.org_id AND a.state IN ('ok', 'updating') FOR NO KEY UPDATE OF a;
+    IF _allocation.id IS NULL THEN
+        RETURN NEW;
+    END IF;
+    _left := COALESCE((_allocation.limits ->> 'node_hours')::numeric, 0) - node_hours(NEW.org_id, engine_now(), true);
+    IF _asked > _left THEN
+        PERFORM refuse('PV409', 'the allocation of node-hours is used up', format('%s node-hours are asked for, %s are left this month', _asked, greatest(_left, 0)), 'ask for less, or have the limit of the allocation raised');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION capacity_request_bound() IS 'Refuses requests for nodes beyond the node-hours that were allocated to a project; one without such an allocation is not bound.';
+SELECT class.replace_trigger('capacity_request_bound_tg', 'capacity_request', 'BEFORE INSERT ON {table} FOR EACH ROW', 'capacity_request_bound()');
+
 CREATE OR REPLACE FUNCTION offering_pool_set() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: pools are written only by the engine.

@@ -8,6 +8,7 @@ from provision_worker.task import Task
 
 from . import (
     account,
+    allocation,
     certificate,
     cluster,
     contact,
@@ -23,6 +24,9 @@ from . import (
     registrar,
     session,
     transfer,
+    reconcile,
+    registrar,
+    session,
 )
 
 
@@ -85,6 +89,10 @@ def default_actions() -> Actions:
         "provision_cluster_shutdown": Action(cluster.shutdown),
         "cluster_observe": Action(cluster.observe),
         "account_import": Action(account.import_costs),
+        "provision_allocation_create": Action(allocation.create),
+        "provision_allocation_update": Action(allocation.update),
+        "provision_allocation_terminate": Action(allocation.terminate),
+        "allocation_usage": Action(allocation.collect),
         "reconcile": Action(reconcile.run),
         "webhook_deliver": Action(event.deliver),
         "session_mail": Action(session.mail),

@@ -16,7 +16,7 @@ from provision_worker.effects import fenced
 from provision_worker.job import Lease, Outcome, again, completed
 from provision_worker.task import Site, Task
 
-from . import certificate, contact, deployment, domain, host, lifecycle, registrar, transfer
+from . import allocation, certificate, contact, deployment, domain, host, lifecycle, registrar, transfer
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +40,9 @@ FIND: dict[str, Callable[[Site, dict[str, Any], UUID], str | None]] = {
     "transfer.approve": transfer.find_answer,
     "transfer.reject": transfer.find_answer,
     "transfer.cancel": transfer.find_answer,
+    "allocation.account": allocation.find_account,
+    "allocation.budget": allocation.find_budget,
+    "allocation.close": allocation.find_closed,
     "certificate.request": certificate.find,
     "certificate.revoke": certificate.find_end,
     "certificate.delete": certificate.find_end,
@@ -58,6 +61,7 @@ WHY_MISSING: dict[str, Callable[[Site, str], str | None]] = {
     "contact": contact.why_missing,
     "host": host.why_missing,
     "domain": domain.why_missing,
+    "allocation": allocation.why_missing,
     "certificate": certificate.why_missing,
     "compute_cluster": deployment.why_cluster_missing,
 }

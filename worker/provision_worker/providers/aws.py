@@ -46,6 +46,8 @@ CONFIG = Config(
 )
 # For calls that make another thing each time: whether to try again is decided by who can look for the first.
 ONCE = CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
+# For services whose calls have no token: what is sent twice is done twice, so the SDK must not send again by itself.
+_ONCE = {"config": CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))}
 DEFAULT_REGION = "us-east-1"
 
 # Error codes by which AWS asks for patience. LimitExceededException is not among them: it is a quota, and final.
@@ -150,6 +152,26 @@ class Account:
     def secrets(self) -> Any:
         """Secrets Manager."""
         return self._client(lambda options: self._session.client("secretsmanager", **options))
+    def organizations(self) -> Any:
+        """Organizations, of whose management account this must be."""
+        return self._client(lambda options: self._session.client("organizations", **options | _ONCE))
+
+    @cached_property
+    def budgets(self) -> Any:
+        """Budgets."""
+        return self._client(lambda options: self._session.client("budgets", **options | _ONCE))
+
+    @cached_property
+    def costs(self) -> Any:
+        """Cost Explorer."""
+        return self._client(lambda options: self._session.client("ce", **options))
+
+    @cached_property
+    def number(self) -> str:
+        """The account's number."""
+        caller = self._client(lambda options: self._session.client("sts", **options))
+        number: str = caller.get_caller_identity()["Account"]
+        return number
 
     @cached_property
     def ses(self) -> "SESV2Client":
