@@ -887,3 +887,20 @@ def test_a_token_and_a_key_open_both_surfaces(portal: Portal) -> None:
     (key,) = portal.owner.execute("SELECT api_key_create(%s, 'portal')", row).fetchone() or ()
     headers = {"Authorization": f"Token {key}"}
     assert portal.client.get("/api/customers/", headers=headers).json()[0]["uuid"] == portal.example["customer"]
+
+
+@pytest.mark.parametrize("noun", ["projects", "offerings", "allocations", "allocation-orders", "invoices"])
+def test_people_see_them_under_v1(portal: Portal, noun: str) -> None:
+    resource = portal.resource()
+    name = noun.replace("-", "_")
+    (row, *_) = portal.get(f"/v1/{noun}", limit=1)[name]
+    answer = portal.call("GET", f"/v1/{noun}/{row['id']}")
+    assert answer.json() == row
+    assert (
+        portal.call("GET", f"/v1/{noun}/{row['id']}", headers={"If-None-Match": answer.headers["ETag"]}).status_code
+        == 304
+    )
+    if noun != "offerings":
+        assert portal.call("GET", f"/v1/{noun}/{row['id']}", "token_b").status_code == 404
+    if noun == "allocations":
+        assert (row["id"], row["limits"]["cpu_hours"]) == (str(UUID(resource["uuid"])), 10)

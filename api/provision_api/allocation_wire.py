@@ -144,8 +144,6 @@ def refusal_of(error: Exception) -> Refusal:
         given = problem.title != "credentials are required"
         detail = "Invalid token." if given else "Authentication credentials were not provided."
         return Refusal(401, {"detail": detail}, WWW_Authenticate="Token")
-    if problem.status == 400:
-        return Refusal(400, {"detail": f"JSON parse error - {problem.title}"})
     return Refusal(problem.status, {"detail": problem.title}, **problem.headers)
 
 

@@ -257,7 +257,7 @@ class Noun:
 
     @property
     def _a(self) -> str:
-        return f"{'an' if self.words[0] in 'aeiAEI' else 'a'} {self.words}"
+        return f"{'an' if self.words[0] in 'aeioAEIO' else 'a'} {self.words}"
 
 
 def _type(annotation: Any) -> Any:

@@ -12,7 +12,7 @@ import structlog
 from provision.database import connect
 from provision.settings import Settings
 
-from . import cluster
+from . import cluster, portal
 from .data import Database, fill
 from .expectation import Progress, examine
 from .place import place
@@ -90,6 +90,8 @@ def _play(running: Stage, screen: Screen, stack: ExitStack, keep: bool) -> int:
     play.lab.wait()
     _tell(play, progress, screen)
     found = list(examine(play, progress))
+    screen.title("An allocator's portal")
+    found += portal.perform(running, screen.say)
     screen.title("A cluster that three people share, on a clock that runs faster")
     found += cluster.perform(play, screen.say)
     screen.title("The life of a web site")

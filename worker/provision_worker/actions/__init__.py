@@ -24,9 +24,6 @@ from . import (
     registrar,
     session,
     transfer,
-    reconcile,
-    registrar,
-    session,
 )
 
 

@@ -152,6 +152,8 @@ class Account:
     def secrets(self) -> Any:
         """Secrets Manager."""
         return self._client(lambda options: self._session.client("secretsmanager", **options))
+
+    @cached_property
     def organizations(self) -> Any:
         """Organizations, of whose management account this must be."""
         return self._client(lambda options: self._session.client("organizations", **options | _ONCE))
