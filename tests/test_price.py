@@ -129,6 +129,13 @@ def test_a_limit_that_cannot_be_is_refused(sql_shop: sql_fixtures.Shop, limit: d
         sql_shop.order(domain_item(**limit))
 
 
+def test_where_nobody_tells_prices_a_limit_is_refused_at_once(sql_shop: sql_fixtures.Shop) -> None:
+    sql_shop.connection.execute("UPDATE accreditation SET provider = 'manual' WHERE id = %s", [sql_shop.registry])
+    with refused(sql_shop.connection, "PV422", "max_price cannot be kept there"):
+        sql_shop.order(domain_item(max_price=10))
+    sql_shop.order(domain_item())
+
+
 # The API --------------------------------------------------------------------------------------------------------------
 
 

@@ -93,9 +93,11 @@ BEGIN
     END IF;
     PERFORM domain_check_name(p_name);
     _zone := domain_zone(caller_customer(), p_name);
-    INSERT INTO job (type, tenant_customer_id, org_id, accreditation_id, data, priority, max_attempts, held_at)
-    SELECT t.name, caller_customer(), caller_org(), a.id, jsonb_build_object('name', p_name), 1, t.max_attempts, CASE WHEN a.provider <> 'epp' THEN engine_now() END
-    FROM job_type AS t CROSS JOIN accreditation AS a WHERE t.name = 'domain_check' AND a.id = _zone.accreditation_id RETURNING id INTO _job;
+    IF NOT EXISTS (SELECT FROM accreditation WHERE id = _zone.accreditation_id AND provider = 'epp') THEN
+        PERFORM refuse('PV422', 'nobody can be asked about names of this zone', p_name, 'order it; if it is taken, the order fails and says so');
+    END IF;
+    INSERT INTO job (type, tenant_customer_id, org_id, accreditation_id, data, priority, max_attempts)
+    SELECT t.name, caller_customer(), caller_org(), _zone.accreditation_id, jsonb_build_object('name', p_name), 1, t.max_attempts FROM job_type AS t WHERE t.name = 'domain_check' RETURNING id INTO _job;
     RETURN _job;
 END $$;
 COMMENT ON FUNCTION domain_check_begin(text) IS 'Asks the registry of a name''s zone whether it is free; returns the job, of which domain_check_answer() tells.';

@@ -245,7 +245,7 @@ BEGIN
         _zone := domain_zone(_item.tenant_customer_id, _item.data ->> 'name', _item.data ->> 'accreditation');
         _settings := tld_settings(_zone.id);
         PERFORM domain_check_item(_item.data, _settings);
-        PERFORM price_check((_item.data ->> 'max_price')::numeric, _item.data ->> 'currency');
+        PERFORM price_check((_item.data ->> 'max_price')::numeric, _item.data ->> 'currency', _zone.accreditation_id);
         _parts := ARRAY(SELECT p FROM domain_parts(_item, _zone.accreditation_id) AS p);
         _step := ROW(new_id(), _item.id, 'domain ' || (_item.data ->> 'name'), 'provision_domain', new_id(), NULL, NULL)::plan_step;
         PERFORM object_claim('domain', _item.data ->> 'name', _step.provision_id, _step.id, _item.tenant_customer_id);

@@ -273,7 +273,7 @@ BEGIN
         NEW.settings := tld_settings(NEW.accreditation_tld_id);
     END IF;
     PERFORM object_claim('domain', NEW.name, NEW.id, NULL, NEW.tenant_customer_id);
-    PERFORM price_check(NEW.max_price, NEW.currency);
+    PERFORM price_check(NEW.max_price, NEW.currency, NEW.accreditation_id);
     PERFORM domain_check_create(NEW.name, NEW.registration_period, NEW.settings);
     IF (NEW.pw ~ (NEW.settings ->> 'auth_info_pattern')) IS NOT TRUE THEN
         PERFORM refuse('PV422', 'the auth info does not suit the zone', 'pw is not shown', 'it must match ' || (NEW.settings ->> 'auth_info_pattern') || '; leave it out to have one made');

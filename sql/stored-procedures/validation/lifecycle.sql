@@ -78,16 +78,18 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION domain_check_open(domain, text, jsonb) IS 'Refuses an operation that the zone does not have, that a status of the name forbids, or that comes after its deletion.';
 
-CREATE OR REPLACE FUNCTION price_check(p_max_price numeric, p_currency text) RETURNS void
-LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+CREATE OR REPLACE FUNCTION price_check(p_max_price numeric, p_currency text, p_accreditation uuid) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
     IF p_max_price < 0 OR p_max_price >= 1000000000 OR scale(p_max_price) > 4 THEN
         PERFORM refuse('PV422', 'max_price cannot be that', left(p_max_price::text, 100), 'give an amount of money: 12.50');
     ELSIF p_currency !~ '^[A-Z]{3}$' OR (p_currency IS NOT NULL AND p_max_price IS NULL) THEN
         PERFORM refuse('PV422', 'the currency cannot be that', left(p_currency, 100), 'three capital letters (ISO 4217), beside max_price: EUR');
+    ELSIF p_max_price IS NOT NULL AND EXISTS (SELECT FROM accreditation WHERE id = p_accreditation AND provider <> 'epp') THEN
+        PERFORM refuse('PV422', 'max_price cannot be kept there', 'max_price ' || p_max_price, 'prices are asked of registries only; leave max_price out');
     END IF;
 END $$;
-COMMENT ON FUNCTION price_check(numeric, text) IS 'Refuses what cannot be the most that an order may cost.';
+COMMENT ON FUNCTION price_check(numeric, text, uuid) IS 'Refuses what cannot be the most that an order may cost.';
 
 -- Renewal ------------------------------------------------------------------------------------------------------------
 
@@ -126,7 +128,7 @@ BEGIN
     NEW.domain_id := _domain.id;
     NEW.accreditation_id := _domain.accreditation_id;
     NEW.settings := COALESCE(NEW.settings, tld_settings(_domain.accreditation_tld_id));
-    PERFORM price_check(NEW.max_price, NEW.currency);
+    PERFORM price_check(NEW.max_price, NEW.currency, NEW.accreditation_id);
     PERFORM domain_check_renew(_domain, NEW.period, NEW.current_expiry, NEW.settings);
     NEW.current_expiry := domain_day(_domain.ry_expiry_date);
     RETURN NEW;
@@ -205,7 +207,7 @@ BEGIN
     NEW.domain_id := _domain.id;
     NEW.accreditation_id := _domain.accreditation_id;
     NEW.settings := COALESCE(NEW.settings, tld_settings(_domain.accreditation_tld_id));
-    PERFORM price_check(NEW.max_price, NEW.currency);
+    PERFORM price_check(NEW.max_price, NEW.currency, NEW.accreditation_id);
     PERFORM domain_check_restore(_domain, NEW.reason, NEW.settings);
     RETURN NEW;
 END $$;

@@ -48,7 +48,7 @@ BEGIN
         NEW.settings := tld_settings(NEW.accreditation_tld_id);
     END IF;
     NEW.period := COALESCE(NEW.period, (NEW.settings -> 'transfer_periods' ->> 0)::int);
-    PERFORM price_check(NEW.max_price, NEW.currency);
+    PERFORM price_check(NEW.max_price, NEW.currency, NEW.accreditation_id);
     PERFORM transfer_check(NEW.name, NEW.period, NEW.settings);
     PERFORM transfer_claim(NEW.tenant_customer_id, NEW.name, NEW.accreditation_id, NEW.id, NEW.order_item_plan_ids[1]);
     PERFORM transfer_secret(NEW.id, NEW.pw);
