@@ -11,7 +11,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
-from pydantic import AwareDatetime, BaseModel, Field, create_model
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, create_model
 from sqlalchemy import Integer, Text, Uuid, bindparam, column, func, select, table
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from starlette.requests import Request
@@ -26,6 +26,8 @@ from provision_api.resource import ETAG, IF_NONE_MATCH, LINK, Header, Operation,
 from provision_api.shape import JSON, read_query
 from provision_api.state import state_of
 
+# Of all that is taken for a moment elsewhere, only what the description says.
+Moment = Annotated[AwareDatetime, BeforeValidator(lambda given: datetime.fromisoformat(given))]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 
 # Filters that are names of the DNS.
@@ -56,8 +58,8 @@ class DomainQuery(InventoryQuery):
     host: Name | None = Field(None, description="only names with this name server")
     contact: Name | None = Field(None, description="only names with the contact of this reference")
     status: Name | None = Field(None, description="only names with this status at the registry")
-    expires_before: AwareDatetime | None = None
-    expires_after: AwareDatetime | None = None
+    expires_before: Moment | None = None
+    expires_after: Moment | None = None
 
 
 class ContactQuery(InventoryQuery):
@@ -78,7 +80,7 @@ class CertificateQuery(InventoryQuery):
     """Which certificates are listed, newest first."""
 
     domain_name: Name | None = None
-    expires_before: AwareDatetime | None = None
+    expires_before: Moment | None = None
 
 
 class Thing(BaseModel):
@@ -227,7 +229,7 @@ class Inventory:
             query=self.query,
             headers=known,
             success={200: many, 304: unchanged},
-            problems=(400,),
+            problems=(400, 422),
         )
         showing = Operation(
             handler=self.show,
