@@ -164,6 +164,7 @@ def test_who_asks_is_told_whether_a_name_is_free_and_what_it_costs(busy: Shop) -
         assert busy.ended(busy.order_domain(PLAIN, auto_renew=True)) == "completed"
         taken = ask(f"check?name={PLAIN}").json()
         assert (taken["available"], taken["reason"]) == (False, "In use")
+        assert ask("check?name=bücher.example").json()["name"] == "xn--bcher-kva.example"
         assert ask("check?name=x.elsewhere").status_code == 422
         assert ask("check?name=").status_code == 400
         query: LiteralString = "SELECT auto_renew FROM v_domain"

@@ -12,6 +12,7 @@ from sqlalchemy import Boolean, Text, Uuid, bindparam, func, select
 from starlette.requests import Request
 from starlette.responses import Response
 
+from provision_api import idn
 from provision_api.auth import authenticate
 from provision_api.database import Statement, fetch
 from provision_api.problem import Problem
@@ -31,7 +32,7 @@ class CheckQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(min_length=1, max_length=253, description="in A-labels", examples=["byron.test"])]
+    name: Annotated[str, Field(min_length=1, max_length=253, description="in A-labels or letters of its own", examples=["byron.test"])]
 
 
 class Check(BaseModel):
@@ -62,7 +63,7 @@ _SET = Statement(select(func.domain_set_auto_renew(bindparam("name", type_=Text)
 async def check(request: Request) -> Response:
     """Ask the registry of the name's zone."""
     caller = await authenticate(request)
-    name = read_query(request, CheckQuery).name
+    name = idn.a_labels(read_query(request, CheckQuery).name)
     database = state_of(request).database
     rows = await database.run(caller, lambda connection: fetch(connection, _BEGIN, name=name))
     job = rows[0]["job"]

@@ -96,7 +96,8 @@ CREATE TABLE wpaas_instance (
     CONSTRAINT wpaas_instance_size_ck CHECK (num_instances BETWEEN 1 AND 100 AND (min_instances IS NULL) = (max_instances IS NULL) AND min_instances BETWEEN 1 AND max_instances AND max_instances <= 100),
     CONSTRAINT wpaas_instance_autoscale_ck CHECK ('autoscale' <> ALL (features) OR min_instances IS NOT NULL),
     CONSTRAINT wpaas_instance_code_ck CHECK (code_ref IS NULL OR code_url IS NOT NULL),
-    CONSTRAINT wpaas_instance_backup_ck CHECK (backup_hours BETWEEN 0 AND 8760 AND backup_keep BETWEEN 1 AND 90),
+    CONSTRAINT wpaas_instance_backup_hours_ck CHECK (backup_hours BETWEEN 0 AND 8760),
+    CONSTRAINT wpaas_instance_backup_keep_ck CHECK (backup_keep BETWEEN 1 AND 90),
     CONSTRAINT wpaas_instance_generation_ck CHECK (observed_generation <= generation),
     CONSTRAINT wpaas_instance_alarm_ck CHECK ((alarm IS NULL) = (alarm_date IS NULL)),
     CONSTRAINT wpaas_instance_deleted_ck CHECK ((deleted_date IS NULL) = (phase <> 'deleted'))
