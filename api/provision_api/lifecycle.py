@@ -32,7 +32,10 @@ class CheckQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(min_length=1, max_length=253, description="in A-labels or letters of its own", examples=["byron.test"])]
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=253, description="in A-labels or letters of its own", examples=["byron.test"]),
+    ]
 
 
 class Check(BaseModel):

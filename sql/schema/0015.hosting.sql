@@ -34,7 +34,9 @@ CREATE TABLE wpaas_profile (
     CONSTRAINT wpaas_profile_tenant_customer_fk FOREIGN KEY (tenant_customer_id) REFERENCES tenant_customer (id),
     CONSTRAINT wpaas_profile_name_uk UNIQUE NULLS NOT DISTINCT (tenant_customer_id, name),
     CONSTRAINT wpaas_profile_name_ck CHECK (name ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
-    CONSTRAINT wpaas_profile_size_ck CHECK (num_instances BETWEEN 1 AND 100 AND min_instances BETWEEN 1 AND max_instances AND max_instances <= 100)
+    CONSTRAINT wpaas_profile_count_ck CHECK (num_instances BETWEEN 1 AND 100),
+    CONSTRAINT wpaas_profile_range_ck CHECK (min_instances BETWEEN 1 AND max_instances),
+    CONSTRAINT wpaas_profile_maximum_ck CHECK (max_instances <= 100)
 );
 COMMENT ON TABLE wpaas_profile IS 'Named bundles of features and a size; what a request says itself counts more.';
 COMMENT ON COLUMN wpaas_profile.id IS 'Id.';
@@ -93,7 +95,10 @@ CREATE TABLE wpaas_instance (
     CONSTRAINT wpaas_instance_space_fk FOREIGN KEY (org_id, space_id) REFERENCES space (org_id, id),
     CONSTRAINT wpaas_instance_accreditation_fk FOREIGN KEY (accreditation_id) REFERENCES accreditation (id),
     CONSTRAINT wpaas_instance_phase_ck CHECK (phase IN ('pending', 'creating', 'ready', 'updating', 'degraded', 'suspended', 'deleting', 'deleted', 'failed')),
-    CONSTRAINT wpaas_instance_size_ck CHECK (num_instances BETWEEN 1 AND 100 AND (min_instances IS NULL) = (max_instances IS NULL) AND min_instances BETWEEN 1 AND max_instances AND max_instances <= 100),
+    CONSTRAINT wpaas_instance_count_ck CHECK (num_instances BETWEEN 1 AND 100),
+    CONSTRAINT wpaas_instance_range_ck CHECK ((min_instances IS NULL) = (max_instances IS NULL)),
+    CONSTRAINT wpaas_instance_minimum_ck CHECK (min_instances BETWEEN 1 AND max_instances),
+    CONSTRAINT wpaas_instance_maximum_ck CHECK (max_instances <= 100),
     CONSTRAINT wpaas_instance_autoscale_ck CHECK ('autoscale' <> ALL (features) OR min_instances IS NOT NULL),
     CONSTRAINT wpaas_instance_code_ck CHECK (code_ref IS NULL OR code_url IS NOT NULL),
     CONSTRAINT wpaas_instance_backup_hours_ck CHECK (backup_hours BETWEEN 0 AND 8760),

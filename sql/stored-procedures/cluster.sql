@@ -532,7 +532,7 @@ BEGIN
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION cluster_metered() IS 'Before what a cluster costs changes, what it has cost is counted.';
-SELECT class.replace_trigger('cluster_metered_tg', 'cluster', 'BEFORE UPDATE ON {table} FOR EACH ROW WHEN ((OLD.state = ''down'', OLD.current_nodes, OLD.overhead_cost, OLD.node_cost) IS DISTINCT FROM (NEW.state = ''down'', NEW.current_nodes, NEW.overhead_cost, NEW.node_cost))', 'cluster_metered()');
+SELECT class.replace_trigger('cluster_metered_tg', 'cluster', 'BEFORE UPDATE ON {table} FOR EACH ROW WHEN ((OLD.state = ''down'') <> (NEW.state = ''down'') OR OLD.current_nodes <> NEW.current_nodes OR OLD.overhead_cost <> NEW.overhead_cost OR OLD.node_cost <> NEW.node_cost)', 'cluster_metered()');
 
 CREATE OR REPLACE FUNCTION cluster_tagged() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
