@@ -1051,7 +1051,8 @@ def _operation(handler: Any, summary: str, model: type[BaseModel] | None, status
     """An operation under the heading of hosting."""
     body = more.get("body")
     problems = more.pop("problems", MAKING if body else ACTING)
-    success = {status: Success(description="as it is then", model=model, headers=more.pop("answers", {}))}
+    headers, is_list = more.pop("answers", {}), more.pop("is_list", False)
+    success = {status: Success(description="as it is then", model=model, headers=headers, is_list=is_list)}
     more.setdefault("tag", "hosting")
     return Operation(handler=handler, summary=summary, success=success, problems=problems, **more)
 
@@ -1091,14 +1092,16 @@ def _site_routes() -> list[Any]:
         ),
         resource(
             f"{_SITE_PATH}/backups",
-            get=_operation(list_backups, "List backups", Backup, **many),
+            get=_operation(list_backups, "List backups", Backup, is_list=True, **many),
             post=_operation(create_backup, "Make a backup", Ordered, 202, **many),
         ),
         resource(
             f"{_SITE_PATH}/backups/{{id:uuid}}/restore",
             post=_operation(restore_backup, "Bring the data of a backup back", Ordered, 202, **many),
         ),
-        resource(f"{_SITE_PATH}/versions", get=_operation(list_versions, "List versions", Version, **many)),
+        resource(
+            f"{_SITE_PATH}/versions", get=_operation(list_versions, "List versions", Version, is_list=True, **many)
+        ),
         resource(
             f"{_SITE_PATH}/versions/{{number:int}}/rollback",
             post=_operation(
@@ -1124,7 +1127,7 @@ def _site_routes() -> list[Any]:
                 problems=(*BODY, 404, 429),
             ),
         ),
-        resource("/profiles/{cid}", get=_operation(list_profiles, "List profiles", Profile)),
+        resource("/profiles/{cid}", get=_operation(list_profiles, "List profiles", Profile, is_list=True)),
         resource(
             "/v1/wpaas",
             get=_operation(list_all_sites, "List web sites", Sites, query=AllSitesQuery, problems=(400,), tag="wpaas"),
@@ -1147,7 +1150,7 @@ routes = [
             problems=(*MAKING, 401, 429),
         ),
     ),
-    resource("/customers/", get=_operation(list_customers, "List customers", HostingCustomer)),
+    resource("/customers/", get=_operation(list_customers, "List customers", HostingCustomer, is_list=True)),
     resource(
         "/customers/{cid}",
         get=_operation(show_customer, "See a customer", HostingCustomer),
@@ -1157,7 +1160,7 @@ routes = [
     resource("/customers/{cid}/restore", post=_operation(restore_customer, "Take a removal back", HostingCustomer)),
     resource(
         "/orgs",
-        get=_operation(list_orgs, "List orgs", HostingOrg, query=ByCustomer, problems=_BELOW),
+        get=_operation(list_orgs, "List orgs", HostingOrg, query=ByCustomer, problems=_BELOW, is_list=True),
         post=_operation(create_org, "Make an org", HostingOrg, 201, body=NewOrg),
     ),
     resource("/orgs/{cid}", get=_operation(show_org, "See a customer's default org", HostingOrg)),
@@ -1171,7 +1174,7 @@ routes = [
     resource("/users", post=_operation(create_user, "Make a user", IssuedUser, 201, body=NewUser)),
     resource(
         "/users/{cid}",
-        get=_operation(list_users, "List users", HostingUser, query=ByName, problems=_BELOW),
+        get=_operation(list_users, "List users", HostingUser, query=ByName, problems=_BELOW, is_list=True),
         put=_operation(change_named_user, "Change a user that the body names", HostingUser, body=NamedUserChange),
     ),
     resource(
@@ -1182,7 +1185,7 @@ routes = [
     resource("/users/{cid}/{name}/api-key", post=_operation(rotate_user_key, "Rotate an API key", None, 201)),
     resource(
         "/spaces",
-        get=_operation(list_spaces, "List spaces", HostingSpace, query=ByCustomer, problems=_BELOW),
+        get=_operation(list_spaces, "List spaces", HostingSpace, query=ByCustomer, problems=_BELOW, is_list=True),
         post=_operation(create_space, "Make a space", HostingSpace, 201, body=NewSpace),
     ),
     resource("/spaces/{cid}", get=_operation(show_default_space, "See a customer's default space", HostingSpace)),
