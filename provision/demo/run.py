@@ -56,7 +56,9 @@ def run(settings: Settings, *, keep: bool) -> int:
 
 def _be_quiet() -> None:
     """What the registry, the AWS endpoint and their clients log from within this process is of no interest."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    # The stand-in for AWS prints a trace when asked about an instance that a group has just replaced; whoever asks is
+    # answered 500 and asks again.
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 
