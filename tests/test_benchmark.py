@@ -24,7 +24,6 @@ SMALL = [
 ]
 
 
-@pytest.mark.slow
 def test_a_small_run_measures_everything_and_ends_with_one_line_of_json() -> None:
     command = [sys.executable, "-m", "benchmarks.engine", *SMALL]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -43,7 +42,7 @@ def test_a_small_list_is_read_to_its_end() -> None:
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     document: dict[str, Any] = json.loads(next(line for line in result.stdout.splitlines() if line.startswith("{")))
     assert document["figures"].keys() == {"page", "slowest", "cpu", "first", "last"}
-    assert 0 < document["figures"]["cpu"] < 50
+    assert document["figures"]["cpu"] > 0
 
 
 def test_what_cannot_be_is_said_without_a_traceback(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import random
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import LiteralString
 from uuid import UUID
@@ -34,10 +35,11 @@ def page(shop: Shop, after: str, types: list[str] | None = None, limit: int = 10
     return [row["event"] for row in rows[:-1]], rows[-1]["id"]
 
 
-def settled(shop: Shop) -> None:
+def settled(shop: Shop, login: str | None = None) -> None:
     """All that is written can be read: what other tests do at the same moment holds it up for an instant."""
-    ask: LiteralString = "SELECT event_horizon() > COALESCE(max(xid), '0') FROM audit_trail_log"
-    eventually(lambda: shop.value(ask), "the horizon")
+    last = shop.value("SELECT COALESCE(max(xid), '0')::text FROM audit_trail_log")
+    with acting_as(shop.connection, login) if login else nullcontext():
+        eventually(lambda: shop.value("SELECT event_horizon() > %s::xid8", last), "the horizon")
 
 
 def walk(shop: Shop, after: str = BEGINNING, types: list[str] | None = None, limit: int = 100) -> list[Json]:
@@ -191,6 +193,26 @@ def test_only_open_transactions_of_this_database_that_write_hold_events_back(
         assert subjects(walk(open_shop, place)) == [domain]
 
 
+def test_a_log_in_without_rights_on_the_server_knows_it_too(open_shop: Shop, server_url: str) -> None:
+    with connect(server_url, "another database") as elsewhere:
+        elsewhere.execute("SELECT pg_current_xact_id()")
+        domain = begin_domain(open_shop, open_shop.connection, "name1.test")
+        open_shop.connection.execute("GRANT EXECUTE ON FUNCTION event_horizon() TO provision_worker")
+        settled(open_shop, "provision_worker")
+        assert subjects(walk(open_shop)) == [domain]
+
+
+def test_the_place_before_what_is_to_come_is_before_what_its_transaction_writes(
+    open_shop: Shop, connect_as: ConnectAs
+) -> None:
+    with open_shop.connection.transaction():
+        domain = begin_domain(open_shop, open_shop.connection, "name1.test")
+        connect_as(None).execute("CREATE TABLE unrelated ()")
+        place = open_shop.value("SELECT event_now()")
+        assert page(open_shop, place)[0] == []
+    assert domain in subjects(walk(open_shop, place))
+
+
 def test_transactions_with_savepoints_are_one(open_shop: Shop, connect_as: ConnectAs) -> None:
     slow = connect_as(None)
     with slow.transaction():
@@ -329,7 +351,7 @@ def test_nothing_is_skipped_after_a_dump_was_restored_into_another_server(
     database: Database, open_shop: Shop, tmp_path: Path
 ) -> None:
     open_shop.connection.execute(
-        "DO 'BEGIN FOR _i IN 1 .. 9000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END'"
+        "DO 'BEGIN FOR _i IN 1 .. 30000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END'"
     )
     domains = [begin_domain(open_shop, open_shop.connection, f"name{number}.test") for number in range(3)]
     first, second, third = walk(open_shop)

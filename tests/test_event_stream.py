@@ -208,7 +208,7 @@ def test_a_client_that_reads_nothing_holds_no_connection_and_loses_its_seat(
     with serving(settings) as served, unread(served, customer):
         eventually(lambda: status(served, customer) == 503, "a client in the only seat")
         assert httpx2.get(f"{served.url}/v1/orders", headers=customer.headers).status_code == 200
-        eventually(lambda: status(served, customer) == 200, "a free seat")
+        eventually(lambda: status(served, customer) == 200, "a free seat", 60)
 
 
 def test_streams_are_counted_for_each_customer_and_in_all(

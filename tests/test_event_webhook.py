@@ -196,9 +196,9 @@ def test_events_arrive_in_order_and_signed(engine: Engine, make_hook: MakeHook, 
     hook = make_hook(receiver.url)
     with engine.worker(default_actions()):
         hook.happen(120)
-        eventually(lambda: len(receiver.received) >= 120, "120 deliveries", 90)
+        eventually(lambda: len(receiver.received) >= 120, "120 deliveries", 45)
         hook.happen()
-        eventually(lambda: len(receiver.received) >= 121, "one more", 90)
+        eventually(lambda: len(receiver.received) >= 121, "one more", 45)
         eventually(lambda: hook.row()["delivered_date"])
     assert subjects(receiver) == hook.happened()
     path, headers, body = receiver.received[0]
@@ -218,7 +218,7 @@ def test_a_webhook_gets_the_types_it_wants_of_its_customer(
     hook.happen(3)
     hook.happen(1, "contact")
     with engine.worker(default_actions()):
-        eventually(lambda: receiver.received, "a delivery", 90)
+        eventually(lambda: receiver.received, "a delivery", 45)
         eventually(lambda: engine.value("SELECT NOT webhook_has_news(w, d.place) FROM webhook w, webhook_delivery d"))
     assert [event["type"] for event in receiver.events()] == ["contact.created"]
 
@@ -241,7 +241,7 @@ def test_an_event_that_is_not_taken_is_sent_again(
     hook = make_hook(receiver.url)
     hook.happen(2)
     with engine.worker(default_actions()):
-        eventually(lambda: len(receiver.received) == 4, "four attempts", 90)
+        eventually(lambda: len(receiver.received) == 4, "four attempts", 45)
         eventually(lambda: hook.row()["delivered_date"] and hook.row()["failures"] == 0)
     first, second = hook.happened()
     assert subjects(receiver) == [first, first, first, second]
@@ -253,7 +253,7 @@ def test_an_event_that_is_not_taken_is_sent_again(
 def test_the_first_event_is_its_own(engine: Engine, make_hook: MakeHook, receiver: Receiver) -> None:
     hook = make_hook(receiver.url, types=["webhook.*"])
     with engine.worker(default_actions()):
-        eventually(lambda: receiver.received, "a delivery", 90)
+        eventually(lambda: receiver.received, "a delivery", 45)
     event = receiver.events()[0]
     assert (event["type"], event["subject"]) == ("webhook.created", {"table": "webhook", "id": str(hook.id)})
 
@@ -263,7 +263,7 @@ def test_of_an_answer_only_the_head_is_read(engine: Engine, make_hook: MakeHook,
     hook = make_hook(receiver.url)
     hook.happen(2)
     with engine.worker(default_actions()):
-        eventually(lambda: len(receiver.received) == 2 and hook.row()["delivered_date"], "both", 90)
+        eventually(lambda: len(receiver.received) == 2 and hook.row()["delivered_date"], "both", 45)
     assert subjects(receiver) == hook.happened()
 
 
@@ -274,7 +274,7 @@ def test_what_is_never_taken_becomes_a_dead_letter_and_the_stream_goes_on(
     hook = make_hook(receiver.url)
     hook.happen(2)
     with engine.worker(default_actions()):
-        eventually(lambda: len(receiver.received) == 4, "four attempts", 90)
+        eventually(lambda: len(receiver.received) == 4, "four attempts", 45)
         eventually(lambda: hook.row()["dead_letters"] == 1)
         dead, taken = hook.happened()
         assert subjects(receiver) == [dead, dead, dead, taken]
@@ -309,7 +309,7 @@ def test_retry_after_is_heeded(engine: Engine, make_hook: MakeHook, receiver: Re
     hook.happen()
     with engine.worker(default_actions()):
         later = "SELECT next_attempt_date > engine_now() + interval '500 s' FROM v_job WHERE result_message IS NOT NULL"
-        eventually(lambda: engine.value(later), "a long wait", 90)
+        eventually(lambda: engine.value(later), "a long wait", 45)
     assert len(receiver.received) == 1
 
 
@@ -324,7 +324,7 @@ def test_while_it_is_not_active_nothing_is_sent_and_afterwards_all(
         eventually(lambda: engine.value("SELECT attempts > 0 FROM job WHERE id = %s", ran))
         assert receiver.received == []
         engine.value("SELECT webhook_change(%s, '{\"is_active\": true}')", hook.id)
-        eventually(lambda: len(receiver.received) == 2, "both", 90)
+        eventually(lambda: len(receiver.received) == 2, "both", 45)
     assert subjects(receiver) == hook.happened()
 
 
@@ -332,14 +332,14 @@ def test_a_removed_webhook_leaves_nothing_behind(engine: Engine, make_hook: Make
     hook = make_hook(receiver.url)
     hook.happen()
     with engine.worker(default_actions()):
-        eventually(lambda: hook.row()["delivered_date"], "a delivery", 90)
+        eventually(lambda: hook.row()["delivered_date"], "a delivery", 45)
         engine.value("SELECT webhook_remove(%s)", hook.id)
 
         def ended() -> bool:
             engine.owner.execute("UPDATE job_queue SET start_date = engine_now() WHERE start_date > engine_now()")
             return bool(engine.value("SELECT status = 'completed' FROM job"))
 
-        eventually(ended, "its job to end", 90)
+        eventually(ended, "its job to end", 45)
     assert engine.value("SELECT count(*) FROM webhook_secret") == 0
 
 
@@ -348,20 +348,20 @@ def test_slow_servers_take_only_some_of_a_workers_threads(
 ) -> None:
     monkeypatch.setattr(event, "SEATS", threading.BoundedSemaphore(1))
     monkeypatch.setattr(event, "BUSY_SECONDS", 0.05)
-    monkeypatch.setattr(address, "TOTAL_SECONDS", 90)
+    monkeypatch.setattr(address, "TOTAL_SECONDS", 45)
     with receiving() as slow:
         slow.otherwise = never
         hook = make_hook(slow.url)
         hook.happen()
         with engine.worker(default_actions()):
-            eventually(lambda: slow.received, "a delivery", 90)
+            eventually(lambda: slow.received, "a delivery", 45)
             other = make_hook(receiver.url, account=make_customer(engine.owner, "other").account)
             other.happen()
             put_off = "SELECT started_date IS NOT NULL FROM job WHERE tenant_customer_id = %s"
-            eventually(lambda: engine.value(put_off, other.account), "that the other is put off", 90)
+            eventually(lambda: engine.value(put_off, other.account), "that the other is put off", 45)
             assert receiver.received == []
             slow.over.set()
-            eventually(lambda: receiver.received, "the other's turn", 90)
+            eventually(lambda: receiver.received, "the other's turn", 45)
 
 
 def test_a_worker_that_has_lost_the_job_notes_nothing(engine: Engine, make_hook: MakeHook, receiver: Receiver) -> None:

@@ -141,15 +141,17 @@ LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
     _snapshot constant pg_snapshot := pg_current_snapshot();
 BEGIN
-    -- Transaction numbers are the whole server's. One that is known to be another database's writes nothing here.
-    RETURN COALESCE((
+    -- Transaction numbers are the whole server's. One that is known to be another database's writes nothing here: the locks
+    -- tell whose it is, and anybody may see them. A snapshot leaves out the asking transaction, which is open too.
+    RETURN least(pg_current_xact_id_if_assigned(), COALESCE((
         SELECT min(x) FROM pg_snapshot_xip(_snapshot) AS x
         WHERE NOT EXISTS (
-            SELECT FROM pg_stat_get_activity(NULL) AS a
-            WHERE a.backend_xid = x::xid AND a.datid <> (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()))
-    ), pg_snapshot_xmax(_snapshot));
+            SELECT FROM pg_locks AS l CROSS JOIN LATERAL pg_stat_get_activity(l.pid) AS a
+            WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.transactionid = x::xid
+                AND a.datid <> (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()))
+    ), pg_snapshot_xmax(_snapshot)));
 END $$;
-COMMENT ON FUNCTION event_horizon() IS 'The oldest transaction of this database that is still open: all below it have ended, and the asking statement sees what they wrote.';
+COMMENT ON FUNCTION event_horizon() IS 'The oldest transaction of this database that is still open, the asking one included: all below it have ended, and the asking statement sees what they wrote.';
 
 CREATE OR REPLACE FUNCTION event_now() RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = public, pg_temp AS $$
