@@ -21,7 +21,7 @@ from uuid import UUID
 import click
 import httpx2
 import psycopg
-from provision_api.allocation_example import Allocator
+from provision_api.allocation.example import Allocator
 from rich.console import Console
 from rich.table import Table
 

@@ -61,7 +61,7 @@ def run(name: str, script: str | Path, *arguments: str, given: Json) -> Json:
 def example(database: Database) -> Iterator[Json]:
     """A server on the loopback, and what its example says."""
     made = test_allocation_api.make_example(database)
-    with serving(settings_for(database.url, rate_per_caller=0, rate_per_address=0)) as served:
+    with serving(settings_for(database.url)) as served:
         yield made | {"base_url": served.url}
 
 

@@ -13,7 +13,6 @@ from provision.database import async_pool, role_url
 from provision.settings import Settings
 from provision_api import (
     allocation,
-    allocation_v1,
     cluster,
     cluster_resource,
     deployment,
@@ -53,7 +52,6 @@ def make_app(
     metrics.watch(pool)
     surfaces = (
         allocation,
-        allocation_v1,
         order,
         lifecycle,
         inventory,

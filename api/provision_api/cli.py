@@ -8,7 +8,7 @@ import click
 from provision import log
 from provision.settings import Settings, load
 from provision_api.admin import admin_command
-from provision_api.allocation_example import allocator_command
+from provision_api.allocation.example import allocator_command
 from provision_api.example import example_command, mfa_command
 from provision_api.server import serve
 

@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from starlette.requests import Request
 from starlette.responses import Response
 
-from provision_api import allocation_wire as wire
+from provision_api.allocation import wire
 from provision_api.auth import authenticate
 from provision_api.database import Row, Statement, fetch
 from provision_api.state import state_of

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from provision.settings import Settings, load
 from provision_api.admin import connection, fetch
-from provision_api.allocation_wire import hexed
+from provision_api.allocation.wire import hexed
 from provision_api.database import Statement
 
 TENANT, CATEGORY = "Example", "HPC"

@@ -1,0 +1,15 @@
+"""The allocators' API: customers, projects and members, offerings, orders, allocations, usage and invoices, as the
+clients of Waldur know them, in the shapes of 2021 and of today; and the same under `/v1` for people.
+
+Who may what and what becomes of an order is decided in the database (sql/stored-procedures/allocation.sql and others).
+`wire` has what all endpoints have in common, `listing` the lists, `endpoint` what an endpoint is made of; the rest are
+nouns, each with its routes.
+"""
+
+from provision_api.allocation import customer, login, member, offering, order, project, resource, usage, v1
+
+__all__ = ["routes"]
+
+routes = [
+    route for noun in (login, customer, project, member, offering, order, resource, usage, v1) for route in noun.routes
+]
