@@ -143,6 +143,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION job_lane_room(uuid) IS 'How many more jobs of a lane may run at once; none of one that is held.';
 
+CREATE OR REPLACE FUNCTION job_lanes_full() RETURNS uuid[]
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN ARRAY(
+        SELECT id FROM accreditation WHERE held_date IS NOT NULL
+        UNION ALL
+        SELECT a.id FROM (SELECT lane, count(*) AS number FROM job_lease GROUP BY lane) AS l JOIN accreditation AS a ON a.id = l.lane WHERE l.number >= a.max_concurrency);
+END $$;
+COMMENT ON FUNCTION job_lanes_full() IS 'Lanes that take no further job now: held, or at their limit.';
+
 CREATE OR REPLACE FUNCTION job_claim(p_worker uuid, p_types text[], p_limit int)
 RETURNS TABLE (job_id uuid, claim_no bigint, type text, accreditation_id uuid, reference_table text, reference_id uuid,
     data jsonb, state jsonb, attempts int, max_attempts int, parent_id uuid, traceparent text)
@@ -155,6 +165,9 @@ DECLARE
     _room int;
     -- A time and not a sequence: a number must not come again after a crash that forgot the claim.
     _claim_no constant bigint := extract(EPOCH FROM clock_timestamp()) * 1000000;
+    -- Asked once for all lanes; whether there is room is asked again under the lock.
+    _full constant uuid[] := job_lanes_full();
+    _now constant timestamptz := engine_now();
 BEGIN
     -- A claim need not wait for the disk. If a crash forgets it, the job is in the queue as before, and whoever still holds
     -- it is refused; what it does outside begins with effect_begin(), whose commit brings the claim to the disk first.
@@ -166,8 +179,8 @@ BEGIN
         SELECT l.* FROM job_lane AS l
         WHERE EXISTS (
             SELECT FROM job_queue AS q WHERE q.lane = l.lane AND q.priority = l.priority
-                AND (q.start_date, q.job_id) > (l.mark_date, l.mark_id) AND q.start_date <= engine_now() AND q.type = ANY (p_types))
-            AND job_lane_room(l.lane) > 0
+                AND (q.start_date, q.job_id) > (l.mark_date, l.mark_id) AND q.start_date <= _now AND q.type = ANY (p_types))
+            AND l.lane <> ALL (_full)
         ORDER BY l.priority, l.claimed_date LIMIT p_limit FOR UPDATE OF l SKIP LOCKED
     LOOP
         EXIT WHEN cardinality(_jobs) >= p_limit;
@@ -189,10 +202,16 @@ CREATE OR REPLACE FUNCTION job_next_due(p_types text[]) RETURNS timestamptz
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: the queue has no grants.
 BEGIN
+    -- From lane to lane that has jobs: of many accreditations few have.
     RETURN (
+        WITH RECURSIVE used AS (
+            (SELECT q.lane, q.priority FROM job_queue AS q ORDER BY q.lane, q.priority LIMIT 1)
+            UNION ALL
+            SELECT n.lane, n.priority FROM used AS u CROSS JOIN LATERAL (
+                SELECT q.lane, q.priority FROM job_queue AS q WHERE (q.lane, q.priority) > (u.lane, u.priority) ORDER BY q.lane, q.priority LIMIT 1) AS n)
         SELECT min((SELECT q.start_date FROM job_queue AS q
-            WHERE q.lane = l.lane AND q.priority = l.priority AND q.type = ANY (p_types) ORDER BY q.start_date, q.job_id LIMIT 1))
-        FROM job_lane AS l WHERE l.lane <> ALL (ARRAY(SELECT a.id FROM accreditation AS a WHERE a.held_date IS NOT NULL)));
+            WHERE q.lane = u.lane AND q.priority = u.priority AND q.type = ANY (p_types) ORDER BY q.start_date, q.job_id LIMIT 1))
+        FROM used AS u WHERE u.lane <> ALL (ARRAY(SELECT a.id FROM accreditation AS a WHERE a.held_date IS NOT NULL)));
 END $$;
 COMMENT ON FUNCTION job_next_due(text[]) IS 'When the next job of these types can be claimed; NULL: none waits, but where accreditations are held.';
 
