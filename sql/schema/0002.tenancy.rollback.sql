@@ -13,4 +13,4 @@ DROP FUNCTION class.tenancy_policy(regclass, text), membership_live(uuid);
 DROP TABLE membership, role_permission, role, permission, app_user, org, tenant_customer, customer, quota_plan_limit, quota_plan, tenant CASCADE;
 DROP FUNCTION caller_spaces(), caller_orgs(), caller_accounts(), caller_customers(), caller_reach(), caller_org(), caller_customer(), caller_sees_all(), caller_platform(), caller_user(), caller_setting(text);
 DELETE FROM state_transition WHERE machine IN ('customer', 'membership');
-DROP TABLE class.audit_mask;
+DROP TABLE class.audit_omission, class.audit_mask;

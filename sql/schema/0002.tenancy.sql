@@ -17,6 +17,15 @@ COMMENT ON COLUMN class.audit_mask.table_name IS 'The table.';
 COMMENT ON COLUMN class.audit_mask.columns IS 'Its columns that are masked.';
 INSERT INTO class.audit_mask VALUES ('app_user', '{email,name,username}'), ('customer', '{email}'), ('invite_code', '{code}'), ('api_key', '{key_hash}');
 
+CREATE TABLE class.audit_omission (
+    table_name text NOT NULL,
+    columns text[] NOT NULL,
+    CONSTRAINT audit_omission_pk PRIMARY KEY (table_name)
+);
+COMMENT ON TABLE class.audit_omission IS 'Columns whose changes the audit trail leaves out: the engine''s book-keeping, which follows from what is logged.';
+COMMENT ON COLUMN class.audit_omission.table_name IS 'The table.';
+COMMENT ON COLUMN class.audit_omission.columns IS 'Its columns that are left out.';
+
 CREATE TABLE tenant (
     id uuid NOT NULL DEFAULT new_id(),
     name text NOT NULL,

@@ -6,6 +6,7 @@ DELETE FROM class.provision_kind WHERE table_name IN ('provision_compute_cluster
     'provision_deployment', 'provision_deployment_stop');
 DROP TABLE provision_deployment_stop, provision_deployment, deployment_wait, deployment_dependency, deployment, deployment_priority,
     provision_compute_cluster_delete, provision_compute_cluster_update, provision_compute_cluster, compute_cluster;
+DELETE FROM class.audit_omission WHERE table_name = 'compute_cluster';
 DROP FUNCTION compute_cluster_balance();
 DELETE FROM state_transition WHERE machine IN ('compute_cluster', 'deployment');
 ALTER TABLE app_user DROP COLUMN default_role;

@@ -125,6 +125,7 @@ COMMENT ON COLUMN compute_cluster.user_id IS 'The user who asked for it through 
 COMMENT ON COLUMN compute_cluster.generation IS 'Raised by whatever a decision depends on; a decision is applied only to the generation it was made for.';
 COMMENT ON COLUMN compute_cluster.decided_generation IS 'The last generation that was decided about.';
 COMMENT ON COLUMN compute_cluster.schedule_job_id IS 'The job that decides next.';
+INSERT INTO class.audit_omission VALUES ('compute_cluster', '{allocated_cpu,allocated_ram,allocated_gpu,decided_generation,schedule_job_id}');
 COMMENT ON COLUMN compute_cluster.deleted_date IS 'When it was deleted, or failed; history from then on.';
 COMMENT ON COLUMN compute_cluster.missing_reason IS 'Set by the reconcile pass when the account does not have it.';
 

@@ -13,13 +13,14 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     _old jsonb := to_jsonb(OLD);
     _new jsonb := to_jsonb(NEW);
+    _omitted constant text[] := '{updated_date,updated_by,previous_status_id,previous_status,previous_state,version,next_attempt_date,claim_no,generation}'
+        || COALESCE((SELECT columns FROM class.audit_omission WHERE table_name = TG_TABLE_NAME), '{}');
     _changed jsonb;
 BEGIN
     SELECT jsonb_object_agg(n.key, CASE WHEN n.key = ANY (TG_ARGV) THEN '["***", "***"]' ELSE jsonb_build_array(_old -> n.key, n.value) END)
     INTO _changed
     FROM jsonb_each(_new) AS n
-    WHERE n.value IS DISTINCT FROM _old -> n.key AND n.key NOT IN ('updated_date', 'updated_by', 'previous_status_id', 'previous_status', 'previous_state', 'version', 'next_attempt_date', 'claim_no', 'generation', 'decided_generation', 'schedule_job_id',
-        'allocated_cpu', 'allocated_ram', 'allocated_gpu');
+    WHERE n.value IS DISTINCT FROM _old -> n.key AND n.key <> ALL (_omitted);
     IF _changed IS NOT NULL THEN
         INSERT INTO audit_trail_log (table_name, row_id, tenant_customer_id, org_id, operation, changed, reason)
         VALUES (TG_TABLE_NAME, NEW.id, class.log_account(TG_TABLE_NAME, _new), (_new ->> 'org_id')::uuid, 'change', _changed, _new ->> 'result_message');

@@ -945,13 +945,15 @@ DECLARE
     _id constant uuid := user_found(p_user);
     _user app_user;
 BEGIN
-    SELECT * INTO _user FROM app_user WHERE id = _id FOR NO KEY UPDATE;
+    SELECT * INTO _user FROM app_user WHERE id = _id;
     -- Who may change another's address can take over his log-in, so he must hold all rights that the other holds.
     IF _id IS DISTINCT FROM caller_user() AND caller_platform() IS DISTINCT FROM 'all' AND (
         user_account(_id) IS NULL OR NOT caller_may(p_permission, user_account(_id)) OR _user.is_platform_admin OR _user.is_staff OR _user.is_support OR _user.is_identity_manager
         OR EXISTS (SELECT FROM membership AS m JOIN role_permission AS r ON r.role = m.role WHERE m.user_id = _id AND m.state <> 'removed' AND NOT caller_may(r.permission, m.tenant_customer_id, m.org_id))) THEN
         PERFORM refuse('PV403', 'the right to do this is not held', p_permission, 'a user decides about himself, his customer about those who may no more than who asks');
     END IF;
+    -- Only now: a lock that anybody could take would hold up the user's own changes.
+    SELECT * INTO _user FROM app_user WHERE id = _id FOR NO KEY UPDATE;
     PERFORM check_version('user', _user.version, p_version);
     RETURN _user;
 END $$;
