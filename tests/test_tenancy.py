@@ -449,12 +449,17 @@ def test_an_insert_learns_nothing_of_other_customers(shop: Shop, login: str, nei
 
 def test_an_org_of_another_customer_cannot_be_put_on_a_row(shop: Shop, login: str, neighbour: UUID) -> None:
     org = shop.org(neighbour)
-    with (
-        pytest.raises(psycopg.errors.ForeignKeyViolation),
-        shop.connection.transaction(),
-        acting_as(shop.connection, login),
-    ):
+    with acting_as(shop.connection, login), refused(shop.connection, "PV404", f"org_id {org}"):
         insert(shop, "provision_contact", **person("new"), org_id=org)
+
+
+def test_nothing_is_inserted_for_an_org_that_was_removed(shop: Shop, login: str) -> None:
+    org = shop.org()
+    with acting_as(shop.connection, login):
+        insert(shop, "provision_contact", **person("new"), org_id=org)
+    shop.connection.execute("UPDATE org SET status = 'removed' WHERE id = %s", [org])
+    with acting_as(shop.connection, login), refused(shop.connection, "PV404", f"org_id {org}"):
+        insert(shop, "provision_contact", **person("other"), org_id=org)
 
 
 def test_an_accreditation_of_another_tenant_cannot_be_used(shop: Shop, login: str) -> None:

@@ -267,6 +267,18 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION class.check_caller() IS 'Refuses rows that are not the caller''s before anything is said about them; the policies would, but only after every other rule had its say.';
 
+CREATE OR REPLACE FUNCTION class.check_org() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the one who inserts need not see the org. The lock is the foreign key's, taken before the question.
+BEGIN
+    PERFORM FROM org WHERE id = NEW.org_id AND tenant_customer_id = NEW.tenant_customer_id AND status = 'active' FOR KEY SHARE;
+    IF NOT FOUND THEN
+        PERFORM refuse('PV404', 'org not found', 'org_id ' || NEW.org_id, 'name an org of the customer that was not removed');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION class.check_org() IS 'Refuses rows for an org that was removed, or is another customer''s.';
+
 CREATE OR REPLACE FUNCTION class.attach_caller_check(p_table text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
@@ -274,13 +286,14 @@ DECLARE
 BEGIN
     -- What comes from a plan step was checked with its order, and no caller can name one.
     PERFORM class.replace_trigger(p_table || '_caller_tg', p_table, 'BEFORE INSERT ON {table} FOR EACH ROW WHEN (NEW.order_item_plan_ids = ''{}'')', 'class.check_caller()');
+    PERFORM class.replace_trigger(p_table || '_org_tg', p_table, 'BEFORE INSERT ON {table} FOR EACH ROW WHEN (NEW.order_item_plan_ids = ''{}'' AND NEW.org_id IS NOT NULL)', 'class.check_org()');
     -- PostgreSQL fires triggers by name; 7: before insert, for each row.
     SELECT min(tgname) INTO _first FROM pg_trigger WHERE tgrelid = quote_ident(p_table)::regclass AND NOT tgisinternal AND tgtype & 7 = 7;
     IF _first <> p_table || '_caller_tg' THEN
         PERFORM refuse('PV422', 'a trigger comes before the check of the caller', _first, 'give it a name that sorts after ' || p_table || '_caller_tg');
     END IF;
 END $$;
-COMMENT ON FUNCTION class.attach_caller_check(text) IS 'Has class.check_caller() see every row of a kind first.';
+COMMENT ON FUNCTION class.attach_caller_check(text) IS 'Has class.check_caller() see every row of a kind first, and class.check_org() those that name an org.';
 
 CREATE OR REPLACE FUNCTION class.generate_row_triggers(p_table text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $outer$
