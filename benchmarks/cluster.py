@@ -49,7 +49,7 @@ def main(clusters: int, requests: int, seconds: float, as_json: bool) -> None:
 
 
 def measure(server: Cluster, clusters: int, requests: int, seconds: float) -> dict[str, Any]:
-    """Processor time of the server per request, times of requests with their commit; lateness of expiries."""
+    """Processor time of the server per request and expiry; times of requests, with their commit; lateness."""
     url = server.url("clusters")
     migrate(url)
     queries = dict(re.findall(r"-- name: (\w+)\n(.*?)(?=\n-- name|\Z)", (HERE / "queries.sql").read_text(), re.DOTALL))
@@ -59,7 +59,8 @@ def measure(server: Cluster, clusters: int, requests: int, seconds: float) -> di
         with server.metered() as meter:
             times = _ask(owner, queries, requests)
         server.settle(url)
-        late = _expire(owner, queries, url_as(url, "provision_worker"), seconds)
+        with server.metered() as expiring:
+            late = _expire(owner, queries, url_as(url, "provision_worker"), seconds)
         wrong = owner.execute(queries["wrong"]).fetchone()
     assert wrong == (0,), f"{wrong} clusters have a wrong target"
     return {
@@ -68,6 +69,7 @@ def measure(server: Cluster, clusters: int, requests: int, seconds: float) -> di
         "request p50 ms": round(statistics.median(times), 2),
         "request p99 ms": round(statistics.quantiles(times, n=100)[98], 2),
         "expired": len(late),
+        "expiry cpu ms": round(expiring.seconds * 1000 / len(late), 2),
         "late p50 s": round(statistics.median(late), 3),
         "late max s": round(max(late), 3),
     }

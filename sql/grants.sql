@@ -175,7 +175,7 @@ GRANT EXECUTE ON FUNCTION cluster_create(jsonb), cluster_configure(uuid, jsonb, 
     capacity_request_remove(uuid, boolean, uuid) TO provision_api, provision_operator;
 GRANT EXECUTE ON FUNCTION capacity_request_create(uuid, int, int, timestamptz) TO provision_api;
 GRANT INSERT (id, accreditation_id, tenant_customer_id, org_id, cluster_id) ON provision_cluster TO provision_integration;
-GRANT INSERT (id, accreditation_id, tenant_customer_id, org_id, cluster_id, is_redeploy) ON provision_cluster_shutdown TO provision_integration;
+GRANT INSERT (id, accreditation_id, tenant_customer_id, org_id, cluster_id, is_redeploy, end_requests) ON provision_cluster_shutdown TO provision_integration;
 GRANT SELECT (id, tenant_customer_id, org_id) ON provision_cluster, provision_cluster_scale, provision_cluster_shutdown TO provision_integration;
 GRANT EXECUTE ON FUNCTION cluster_tick(int), cluster_look(uuid), cluster_observed(uuid, int, int, text) TO provision_worker;
 GRANT SELECT ON cluster, provision_cluster, provision_cluster_scale, provision_cluster_shutdown TO provision_worker;

@@ -25,7 +25,8 @@ class FaultProxy:
 
     - `throttled`, `failed`, `refused`: answered so, and not passed on;
     - `lost`: carried out, and the line ends instead of bringing the answer;
-    - `twice`: carried out twice, and the second answer is the one that comes.
+    - `twice`: carried out twice, and the second answer is the one that comes;
+    - `late`: the line ends, and the call is carried out long after, when `deliver()` says so.
 
     Not `once`: always; `only`: one kind of call. `ledger` has what the endpoint was asked for and answered.
     """
@@ -36,6 +37,7 @@ class FaultProxy:
         self.only: str | None = None
         self.faulted: set[str] = set()
         self.ledger: list[tuple[str, int]] = []
+        self._held: list[tuple[BaseHTTPRequestHandler, bytes, str]] = []
         self._target = urlsplit(url).netloc
         self._lock = threading.Lock()
         proxy = self
@@ -81,6 +83,10 @@ class FaultProxy:
             text = (EC2_ERROR if is_ec2 else ERROR).format(code=ec2 if is_ec2 else other, text=f"{action} {fault}")
             self._answer(request, status, [("Content-Type", "text/xml")], text.encode())
             return
+        if fault == "late":
+            self._held.append((request, body, action))
+            request.close_connection = True
+            return
         status, headers, answer = self._pass_on(request, body, action)
         if fault == "twice" and action == UNIQUE:
             status, answer = 400, ERROR.format(code="AlreadyExists", text=action).encode()
@@ -90,6 +96,13 @@ class FaultProxy:
             request.close_connection = True
             return
         self._answer(request, status, headers, answer)
+
+    def deliver(self) -> None:
+        """The calls that are late arrive, and nobody waits for their answers. A second group of a name is refused."""
+        held, self._held = self._held, []
+        for request, body, action in held:
+            if action != UNIQUE:
+                self._pass_on(request, body, action)
 
     def _fault_for(self, action: str, method: str) -> str | None:
         if READING.match(action) or method == "GET" or self.only not in (None, action):

@@ -329,7 +329,7 @@ def own(shop: Shop, kind: str) -> Row:
 
 def of_a_cluster(shop: Shop, change: str) -> Row:
     """The columns of a kind that is about a cluster; only one that is up is scaled."""
-    fleet = Fleet(shop)
+    fleet = Fleet(shop, min_nodes=1)
     if change == "scale":
         with unguarded(shop):
             shop.connection.execute(

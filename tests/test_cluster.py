@@ -3,11 +3,13 @@
 from collections import defaultdict
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg.types.json import Jsonb
 
 from provision.database import connect
 
@@ -470,6 +472,68 @@ def test_rows_can_be_inserted_by_other_systems(fleet: Fleet) -> None:
     assert fleet.settle() == ["shutdown"]
     with refused(shop.connection, "PV404"):
         shop.insert("provision_cluster", **mine | {"org_id": shop.org()})
+
+
+def order(fleet: Fleet, name: str, operation: str, **data: Any) -> UUID:
+    """That person orders it for the org."""
+    items = Jsonb([{"operation": operation, "data": data}])
+    with fleet.by(name):
+        id: UUID = do(fleet.shop, "order_submit", fleet.shop.account, items, None, {"org_id": str(fleet.org)})
+    return id
+
+
+def ordered(fleet: Fleet, id: UUID) -> str:
+    """What became of it."""
+    status: str = fleet.shop.value("SELECT status FROM v_order WHERE id = %s", id)
+    return status
+
+
+def test_each_operation_can_be_ordered(fleet: Fleet) -> None:
+    fleet.configure(destroy_when_no_nodes=False)
+    deployed = order(fleet, "O", "cluster.deploy")
+    assert (fleet.settle(), ordered(fleet, deployed), fleet.state) == (["deploy"], "completed", "up")
+    scaled = order(fleet, "O", "cluster.scale", min_nodes=2, max_nodes=4)
+    assert fleet.row["target_nodes"] == 2
+    assert (fleet.settle(), ordered(fleet, scaled)) == (["scale"], "completed")
+    row = fleet.row
+    assert (row["current_nodes"], row["min_nodes"], row["max_nodes"], row["version"]) == (2, 2, 4, 3)
+    id = fleet.ask("D", 3)
+    fleet.settle()
+    with refused(fleet.shop.connection, "PV409", "3 nodes"):
+        order(fleet, "O", "cluster.shutdown")
+    shut = order(fleet, "O", "cluster.shutdown", end_requests=True)
+    assert fleet.request(id)["state"] == "withdrawn"
+    assert (fleet.settle(), ordered(fleet, shut), fleet.state) == (["shutdown"], "completed", "down")
+
+
+def test_an_order_that_cannot_be_is_refused_at_once(fleet: Fleet) -> None:
+    connection = fleet.shop.connection
+    with refused(connection, "PV409", "the cluster would go at once"):
+        order(fleet, "O", "cluster.deploy")
+    with refused(connection, "PV409", "the cluster is down"):
+        order(fleet, "O", "cluster.scale", min_nodes=1)
+    with refused(connection, "PV403", "cluster.change"):
+        order(fleet, "D", "cluster.deploy")
+    with refused(connection, "PV400", "no org_id"):
+        do(fleet.shop, "order_submit", fleet.shop.account, Jsonb([{"operation": "cluster.deploy", "data": {}}]))
+    with refused(connection, "PV400", "nodes"):
+        order(fleet, "O", "cluster.scale", nodes=1)
+    fleet.configure(destroy_when_no_nodes=False)
+    order(fleet, "O", "cluster.deploy")
+    with refused(connection, "PV409", "something is being done"):
+        order(fleet, "O", "cluster.deploy")
+    fleet.settle()
+    with refused(connection, "PV400", "the ceiling is 10"):
+        order(fleet, "O", "cluster.scale", max_nodes=11)
+
+
+def test_an_order_for_a_cluster_that_cannot_be_deployed_fails_with_the_reason(fleet: Fleet) -> None:
+    fleet.configure(min_nodes=1)
+    id = order(fleet, "O", "cluster.deploy")
+    fleet.finish("failed", message="VcpuLimitExceeded")
+    reason = fleet.shop.value("SELECT reason FROM v_order WHERE id = %s", id)
+    assert (ordered(fleet, id), reason) == ("failed", "deploy the cluster: VcpuLimitExceeded")
+    assert (fleet.settle(), fleet.state) == (["shutdown"], "down")
 
 
 # Configuration --------------------------------------------------------------------------------------------------------

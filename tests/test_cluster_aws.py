@@ -288,6 +288,83 @@ def test_whatever_the_line_does_there_is_one_of_everything_and_at_last_nothing(
     assert fleet.shop.rows("SELECT * FROM v_attention WHERE what IN ('orphan', 'uncertain effect', 'cluster')") == []
 
 
+@pytest.mark.parametrize("when", ["up", pytest.param("down", marks=pytest.mark.slow)])
+def test_what_is_carried_out_long_after_leaves_one_of_everything_and_at_last_nothing(
+    impatient: Engine, fleet: Fleet, sky: Sky, proxy: FaultProxy, when: str
+) -> None:
+    """Each call that makes something is given up and made again, and the first is carried out when all is done."""
+    proxy.fault, ours = "late", {"ilb": 1, "monitor": 1, "node": 2}
+    with impatient.worker(default_actions(), aws_endpoint_url=proxy.url, **QUICK):
+        ask(fleet, "D", 2, 720)
+        hurry(impatient, lambda: fleet.row["state"] == "up" and fleet.row["current_nodes"] == 2)
+        proxy.fault = None
+        if when == "up":
+            proxy.deliver()
+            assert sky.instances() == ours | {"ilb": 2}
+            look_again(fleet)
+            hurry(impatient, lambda: sky.instances() == ours and fleet.row["drift"] is None)
+            assert len(sky.groups()) == 1
+        shut_down(fleet)
+        hurry(impatient, lambda: fleet.row["state"] == "down")
+        if when == "down":
+            proxy.deliver()
+            assert +sky.parts()
+            look_again(fleet)
+        hurry(impatient, lambda: not +sky.parts() and not sky.instances() and fleet.row["drift"] is None)
+    assert proxy.faulted >= {"RunInstances", "CreateVpc", "CreateSecurityGroup", "CreateLaunchTemplate"}
+    assert fleet.shop.rows("SELECT * FROM v_attention WHERE what IN ('orphan', 'uncertain effect', 'cluster')") == []
+
+
+def test_what_is_left_of_an_earlier_deployment_is_taken_away_and_the_present_one_stays(
+    fleet: Fleet, sky: Sky, work: None
+) -> None:
+    ask(fleet, "D", 1)
+    settled(fleet, "up", 1)
+    before = sky.instances()
+    tags = {
+        "provision:cluster": str(fleet.cluster),
+        "provision:generation": "0",
+        "provision:part": "ilb",
+        "Name": "a-ilb",
+    }
+    listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+    sky.ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=[{"ResourceType": "vpc", "Tags": listed}])
+    specification = [{"ResourceType": "instance", "Tags": listed}]
+    sky.ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=specification)
+    look_again(fleet)
+    eventually(lambda: sky.instances() == before and sky.parts() == WHOLE, "what there was", 60)
+    assert settled(fleet, "up", 1)["generation"] == 1
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [["job_cancel(%s)"], ["job_hold(%s)", 'job_complete(%s, \'{"address": "192.0.2.1"}\')']],
+    ids=["cancelled", "completed"],
+)
+def test_what_a_person_ends_leaves_nothing_uncertain(
+    impatient: Engine, fleet: Fleet, sky: Sky, proxy: FaultProxy, calls: list[str]
+) -> None:
+    """A worker dies between a call and its result, and nobody lets its job go on."""
+    proxy.fault, proxy.only, proxy.once = "lost", "RunInstances", False
+    with impatient.worker(default_actions(), aws_endpoint_url=proxy.url, **QUICK):
+        ask(fleet, "D", 2, 720)
+        eventually(lambda: sky.instances(), "an instance", 30)
+    uncertain = "SELECT status FROM effect WHERE step = 'cluster.instance ilb'"
+    assert fleet.shop.value(uncertain) == "intended"
+    job = fleet.shop.value("SELECT job_id FROM provision_cluster")
+    for call in calls:
+        fleet.shop.connection.execute(f"SELECT {call}".encode(), [job])
+    assert fleet.shop.value(uncertain) == "adopted"
+    assert fleet.shop.rows("SELECT what FROM v_attention WHERE what IN ('orphan', 'uncertain effect')") == []
+    proxy.fault = None
+    with impatient.worker(default_actions(), aws_endpoint_url=proxy.url, **QUICK):
+        if len(calls) > 1:
+            hurry(impatient, lambda: sky.parts() == WHOLE and sky.instances() == {"ilb": 1, "monitor": 1, "node": 2})
+            shut_down(fleet)
+        hurry(impatient, lambda: fleet.row["state"] == "down" and not sky.instances())
+    assert not +sky.parts()
+
+
 def hurry(engine: Engine, ask: Any) -> None:
     """Turns the clock forward until it is so."""
 

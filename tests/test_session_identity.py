@@ -285,3 +285,30 @@ def test_a_file_that_does_not_do_is_explained(tmp_path: Path, text: str, said: s
     with pytest.raises(SettingsError, match=said) as caught:
         load_providers(tmp_path / "identity.toml")
     assert CLIENT_SECRET not in str(caught.value)
+
+
+def test_a_token_of_a_linked_github_account_logs_in_to_an_org(house: House, issuer: Issuer) -> None:
+    """As the program `sliderule` does it."""
+
+    def log_in(org: str = "north", token: str = "gho_good") -> Response:
+        return house.post("/api/org_token_github/", {"org_name": org, "access_token": token})
+
+    def is_refused(answer: Response, status: int = 403) -> None:
+        body = answer.json()
+        assert (answer.status_code, body["status"]) == (status, "FAILED")
+        assert body["error_msg"]
+        assert body["detail"]
+
+    is_refused(log_in())
+    link(house, issuer, "github")
+    answer = log_in()
+    assert answer.status_code == 200
+    assert answer.json().keys() == {"exp", "access_lifetime", "refresh_lifetime", "refresh", "access"}
+    status = house.call("GET", "/api/membership_status/north/", answer.json()["access"])
+    assert status.json() == {"active": True}
+    is_refused(log_in(token="gho_other"))
+    is_refused(log_in("nowhere"))
+    house.owner.execute("UPDATE membership SET state = 'inactive' WHERE user_id = %s", [house.jane.id])
+    is_refused(log_in())
+    issuer.status = 500
+    is_refused(log_in(), 503)

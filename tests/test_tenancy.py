@@ -861,7 +861,7 @@ def test_a_stranger_requests_a_membership_and_an_owner_decides(shop: Shop) -> No
     with asking(shop, user):
         assert shop.values("SELECT slug FROM v_joinable_org WHERE id = %s", org) == [slug]
         request = do(shop, "org_join", slug)
-        assert shop.row("SELECT role, state FROM v_membership") == {"role": "viewer", "state": "requested"}
+        assert shop.row("SELECT role, state FROM v_membership") == {"role": "developer", "state": "requested"}
         assert shop.values("SELECT id FROM v_org") == []
         with refused(shop.connection, "PV403"):
             do(shop, "membership_accept", request)

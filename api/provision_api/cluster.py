@@ -305,6 +305,9 @@ async def _ask(request: Request, caller: Caller, minutes: int | None, until: dat
     document = _document(asked)
     until_when, ready = document["expires_at"], document["ready_at"]
     msg = f"{asked['nodes']} nodes of {asked['org']} until {until_when}; about ready at {ready}"
+    msg += f"; the cluster is {asked['cluster'].replace('_', ' ')}"
+    if document["shutdown_at"]:
+        msg += f", and goes at {document['shutdown_at']}"
     if asked["is_redundant"]:
         msg = f"asked for already: {msg}"
     status = {"status": "REDUNDANT" if asked["is_redundant"] else "QUEUED", "msg": msg, "error_msg": ""}

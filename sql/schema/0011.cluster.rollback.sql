@@ -1,3 +1,4 @@
+DELETE FROM order_operation WHERE name IN ('cluster.deploy', 'cluster.scale', 'cluster.shutdown');
 DELETE FROM setting WHERE name LIKE 'cluster\_%';
 DELETE FROM schedule WHERE job_type = 'cluster_observe';
 DELETE FROM job_type WHERE name LIKE 'provision\_cluster\_%' OR name = 'cluster_observe';

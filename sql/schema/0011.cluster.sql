@@ -54,7 +54,7 @@ COMMENT ON COLUMN cluster_version.description IS 'For people.';
 COMMENT ON COLUMN cluster_version.node_image IS 'Image (AMI) of worker nodes.';
 COMMENT ON COLUMN cluster_version.overhead_image IS 'Image (AMI) of load balancer and monitor.';
 COMMENT ON COLUMN cluster_version.overhead_instance_type IS 'Instance type of load balancer and monitor.';
-COMMENT ON COLUMN cluster_version.user_data IS 'What nodes run when they start; {org}, {role} and {domain} are filled in. No secret: instances can read it.';
+COMMENT ON COLUMN cluster_version.user_data IS 'What nodes run when they start; {org}, {role} (ilb, monitor, node), {domain} and {is_public} are filled in. No secret: instances can read it.';
 COMMENT ON COLUMN cluster_version.is_active IS 'Whether clusters may be configured to run it.';
 COMMENT ON COLUMN cluster_version.is_limited IS 'Whether it is only for the orgs of cluster_version_org.';
 
@@ -247,30 +247,41 @@ CREATE TABLE provision_cluster_scale (
     generation int,
     plan jsonb,
     is_repair boolean NOT NULL DEFAULT false,
+    min_nodes int,
+    max_nodes int,
     address text
 ) INHERITS (class.audit_trail, class.provision);
 SELECT class.adopt_provision('provision_cluster_scale', job_type => 'provision_cluster_scale', providers => '{aws,manual}', failure => true, result_columns => '{address}');
-COMMENT ON TABLE provision_cluster_scale IS 'Gives a cluster another number of nodes, or mends it.';
+COMMENT ON TABLE provision_cluster_scale IS 'Gives a cluster the number of nodes it is to have, or other limits, or mends it.';
 COMMENT ON COLUMN provision_cluster_scale.cluster_id IS 'The cluster.';
 COMMENT ON COLUMN provision_cluster_scale.generation IS 'The deployment that is changed.';
 COMMENT ON COLUMN provision_cluster_scale.plan IS 'What is to be made, as cluster_plan() said it.';
 COMMENT ON COLUMN provision_cluster_scale.is_repair IS 'Whether all its parts are looked at, and made again where they are missing.';
+COMMENT ON COLUMN provision_cluster_scale.min_nodes IS 'The least number of nodes from now on; NULL: as it is.';
+COMMENT ON COLUMN provision_cluster_scale.max_nodes IS 'The most; NULL: as it is.';
 COMMENT ON COLUMN provision_cluster_scale.address IS 'IP address of the load balancer.';
 
 CREATE TABLE provision_cluster_shutdown (
     cluster_id uuid NOT NULL,
-    is_redeploy boolean NOT NULL DEFAULT false
+    is_redeploy boolean NOT NULL DEFAULT false,
+    end_requests boolean NOT NULL DEFAULT true
 ) INHERITS (class.audit_trail, class.provision);
 SELECT class.adopt_provision('provision_cluster_shutdown', job_type => 'provision_cluster_shutdown', providers => '{aws,manual}', failure => true);
 COMMENT ON TABLE provision_cluster_shutdown IS 'Takes away all there is of a cluster.';
 COMMENT ON COLUMN provision_cluster_shutdown.cluster_id IS 'The cluster.';
 COMMENT ON COLUMN provision_cluster_shutdown.is_redeploy IS 'Whether it is deployed again afterwards; otherwise its live requests end.';
+COMMENT ON COLUMN provision_cluster_shutdown.end_requests IS 'Whether live requests end with it; otherwise it is refused while there are any.';
 
 INSERT INTO job_type VALUES
     ('provision_cluster_deploy', 'deploys a cluster', 20),
     ('provision_cluster_scale', 'changes or mends a cluster', 20),
     ('provision_cluster_shutdown', 'takes a cluster away', 20),
     ('cluster_observe', 'looks at what runs of the clusters of an AWS account', 20);
+
+INSERT INTO order_operation VALUES
+    ('cluster.deploy', 'cluster_deploy_plan', false, 'deploys the cluster of an org', false),
+    ('cluster.scale', 'cluster_scale_plan', false, 'gives a cluster that is up other limits, and the nodes that are asked for', false),
+    ('cluster.shutdown', 'cluster_shutdown_plan', false, 'takes the cluster of an org away', false);
 
 INSERT INTO setting VALUES
     ('cluster_provisioning', '1', 'whether clusters are deployed and requests for nodes taken, in the whole installation', 'integer', 0, 1),

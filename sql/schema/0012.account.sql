@@ -141,8 +141,9 @@ COMMENT ON COLUMN cluster_usage.org_id IS 'The org of the cluster.';
 COMMENT ON COLUMN cluster_usage.overhead_seconds IS 'Seconds that the cluster was there.';
 COMMENT ON COLUMN cluster_usage.node_seconds IS 'Seconds of all its nodes, added up.';
 
-ALTER TABLE cluster_clock ADD COLUMN metered_date timestamptz;
+ALTER TABLE cluster_clock ADD COLUMN metered_date timestamptz, ADD COLUMN money_date timestamptz;
 COMMENT ON COLUMN cluster_clock.metered_date IS 'Up to when its use is counted; NULL: it is down.';
+COMMENT ON COLUMN cluster_clock.money_date IS 'When its use is counted next; NULL: it is down.';
 
 INSERT INTO job_type VALUES ('account_import', 'asks AWS Cost Explorer what things cost', 20);
 INSERT INTO setting VALUES

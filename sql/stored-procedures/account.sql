@@ -141,7 +141,7 @@ BEGIN
             RETURNING org_id)
     SELECT array_agg(org_id) INTO _orgs FROM changed;
     PERFORM account_warn(a.id) FROM (SELECT id FROM account WHERE org_id = ANY (_orgs) ORDER BY id) AS a;
-    UPDATE cluster_clock SET next_date = engine_now() WHERE cluster_id IN (SELECT id FROM cluster WHERE org_id = ANY (_orgs));
+    UPDATE cluster_clock SET next_date = engine_now(), money_date = engine_now() WHERE cluster_id IN (SELECT id FROM cluster WHERE org_id = ANY (_orgs));
     RETURN COALESCE(cardinality(_orgs), 0);
 END $$;
 COMMENT ON FUNCTION account_import(uuid, jsonb) IS 'Takes what AWS says that tags cost on days, [{"tag", "day", "amount"}], in place of what was metered or said before; returns how many changed.';
@@ -235,7 +235,7 @@ BEGIN
     INSERT INTO account_entry (account_id, tenant_customer_id, org_id, kind, amount, description)
     SELECT _account.id, _account.tenant_customer_id, p_org, k, (p ->> k)::numeric, p ->> 'description' FROM unnest('{deposit,adjustment}'::text[]) AS k WHERE p ? k;
     PERFORM account_warn(_account.id);
-    UPDATE cluster_clock SET next_date = engine_now() WHERE cluster_id = (SELECT id FROM cluster WHERE org_id = p_org);
+    UPDATE cluster_clock SET next_date = engine_now(), money_date = engine_now() WHERE cluster_id = (SELECT id FROM cluster WHERE org_id = p_org);
     RETURN _account.id;
 END $$;
 COMMENT ON FUNCTION account_configure(uuid, jsonb) IS 'Makes or changes an org''s account: monthly_allowance, max_allowance; deposit or adjustment, with a description, are booked. For operators and platform admins.';

@@ -94,10 +94,10 @@ COMMENT ON FUNCTION cluster_converge(uuid) IS 'Looks at what is wanted of a clus
 CREATE OR REPLACE FUNCTION cluster_set_clock(p_cluster uuid) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
-    UPDATE cluster_clock AS c SET next_date = least((SELECT cluster_money_date(k) FROM cluster AS k WHERE k.id = p_cluster),
+    UPDATE cluster_clock AS c SET money_date = m.date, next_date = least(m.date,
         (SELECT min(r.expires_date) FROM capacity_request AS r WHERE r.cluster_id = p_cluster AND r.finished_date IS NULL),
         CASE WHEN c.retry_date > engine_now() THEN c.retry_date END)
-    WHERE c.cluster_id = p_cluster;
+    FROM (SELECT cluster_money_date(k) AS date FROM cluster AS k WHERE k.id = p_cluster) AS m WHERE c.cluster_id = p_cluster;
 END $$;
 COMMENT ON FUNCTION cluster_set_clock(uuid) IS 'Notes when a cluster is to be looked at next.';
 
@@ -331,14 +331,10 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     _cluster constant cluster := cluster_for(p_org, 'cluster.change');
 BEGIN
-    PERFORM cluster_check_open(_cluster);
     IF _cluster.is_wanted THEN
         RETURN 'redundant';
-    ELSIF account_balance_now(p_org) < setting_value('account_minimum')::numeric THEN
-        PERFORM refuse('PV409', 'the account is empty', round(account_balance_now(p_org), 2) || ' dollars', 'ask the operators for a larger budget');
-    ELSIF cluster_is_idle(_cluster) THEN
-        PERFORM refuse('PV409', 'the cluster would go at once', 'no nodes are asked for, min_nodes is 0 and destroy_when_no_nodes is on', 'ask for nodes, raise min_nodes, or switch destroy_when_no_nodes off');
     END IF;
+    PERFORM cluster_check_deploy(_cluster);
     UPDATE cluster SET is_wanted = true WHERE id = _cluster.id;
     PERFORM cluster_converge(_cluster.id);
     RETURN 'queued';
@@ -352,9 +348,7 @@ DECLARE
     _cluster constant cluster := cluster_for(p_org, 'cluster.change');
 BEGIN
     PERFORM capacity_request_expire(_cluster.id);
-    IF NOT p_end_requests AND cluster_asked(_cluster.id) IS NOT NULL THEN
-        PERFORM refuse('PV409', 'nodes of the cluster are asked for', cluster_asked(_cluster.id) || ' nodes', 'end the requests with it, or wait until they have expired');
-    END IF;
+    PERFORM cluster_check_asked(_cluster) WHERE NOT p_end_requests;
     PERFORM capacity_request_end(_cluster.id, NULL, 'withdrawn', 'the cluster was shut down by ' || caller_name());
     IF NOT _cluster.is_wanted AND _cluster.state IN ('down', 'shutting_down') THEN
         RETURN 'redundant';
@@ -404,6 +398,27 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION cluster_check_open(cluster) IS 'Refuses while nothing may be asked of a cluster.';
+
+CREATE OR REPLACE FUNCTION cluster_check_deploy(p_cluster cluster) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM cluster_check_open(p_cluster);
+    IF account_balance_now(p_cluster.org_id) < setting_value('account_minimum')::numeric THEN
+        PERFORM refuse('PV409', 'the account is empty', round(account_balance_now(p_cluster.org_id), 2) || ' dollars', 'ask the operators for a larger budget');
+    ELSIF cluster_is_idle(p_cluster) THEN
+        PERFORM refuse('PV409', 'the cluster would go at once', 'no nodes are asked for, min_nodes is 0 and destroy_when_no_nodes is on', 'ask for nodes, raise min_nodes, or switch destroy_when_no_nodes off');
+    END IF;
+END $$;
+COMMENT ON FUNCTION cluster_check_deploy(cluster) IS 'Refuses to deploy a cluster that may not be up, or would not stay so.';
+
+CREATE OR REPLACE FUNCTION cluster_check_asked(p_cluster cluster) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    IF cluster_asked(p_cluster.id) IS NOT NULL THEN
+        PERFORM refuse('PV409', 'nodes of the cluster are asked for', cluster_asked(p_cluster.id) || ' nodes', 'end the requests with it, or wait until they have expired');
+    END IF;
+END $$;
+COMMENT ON FUNCTION cluster_check_asked(cluster) IS 'Refuses to shut a cluster down while it is used.';
 
 CREATE OR REPLACE FUNCTION cluster_switch(p_on boolean) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -564,8 +579,9 @@ DECLARE
     _cluster cluster := p_cluster;
     _account constant uuid := (SELECT id FROM account WHERE org_id = p_cluster.org_id);
 BEGIN
-    -- What changes its cost is counted as it does (cluster_metered); beside that it is enough to count when it is due.
-    IF _cluster.state = 'down' OR (SELECT metered_date > engine_now() - interval '1 minute' AND (next_date <= engine_now()) IS NOT TRUE FROM cluster_clock WHERE cluster_id = _cluster.id) THEN
+    -- What changes its cost is counted as it does (cluster_metered); beside that it is enough to count when it is due, and
+    -- not with every request that expires.
+    IF _cluster.state = 'down' OR (SELECT metered_date > engine_now() - interval '1 minute' AND (money_date <= engine_now()) IS NOT TRUE FROM cluster_clock WHERE cluster_id = _cluster.id) THEN
         RETURN _cluster;
     END IF;
     PERFORM cluster_meter(_cluster);

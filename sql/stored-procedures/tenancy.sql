@@ -1188,9 +1188,10 @@ BEGIN
     IF _org.id IS NULL THEN
         PERFORM refuse('PV404', 'org not found', left(p_slug, 100), 'SELECT * FROM v_joinable_org');
     END IF;
-    RETURN membership_add(_user, _org.tenant_customer_id, _org.id, 'viewer', 'requested');
+    -- Members of an organization use what is there, such as its cluster; who accepts the request may give another role.
+    RETURN membership_add(_user, _org.tenant_customer_id, _org.id, CASE _org.kind WHEN 'organization' THEN 'developer' ELSE 'viewer' END, 'requested');
 END $$;
-COMMENT ON FUNCTION org_join(text) IS 'Requests a membership of an org that accepts requests; returns it.';
+COMMENT ON FUNCTION org_join(text) IS 'Requests a membership of an org that accepts requests, as a developer of an organization and else as a viewer; returns it.';
 
 -- Invite codes -------------------------------------------------------------------------------------------------------
 

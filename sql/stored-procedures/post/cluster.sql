@@ -15,6 +15,8 @@ COMMENT ON FUNCTION provision_cluster_success(uuid[]) IS 'Deployed clusters are 
 CREATE OR REPLACE FUNCTION cluster_succeeded(p_cluster uuid, p_accreditation uuid) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
+    -- A person may have ended the job, when nobody knew what had become of its last call.
+    PERFORM cluster_settle_effects(p_cluster, CASE WHEN (SELECT state FROM cluster WHERE id = p_cluster) = 'down' THEN 'absent' ELSE 'adopted' END);
     UPDATE cluster_clock SET failures = 0, retry_date = NULL WHERE cluster_id = p_cluster;
     PERFORM cluster_observe_soon(p_accreditation);
     PERFORM cluster_converge(p_cluster);
@@ -64,7 +66,6 @@ BEGIN
     FOR _row IN SELECT * FROM provision_cluster_shutdown WHERE id = ANY (p_ids) ORDER BY cluster_id LOOP
         -- Why it could not be deployed is still told.
         UPDATE cluster SET state = 'down', deleted_date = engine_now(), current_nodes = 0, address = NULL, drift = NULL, operation_id = NULL WHERE id = _row.cluster_id;
-        PERFORM cluster_settle_effects(_row.cluster_id, 'absent');
         PERFORM cluster_succeeded(_row.cluster_id, _row.accreditation_id);
     END LOOP;
 END $$;

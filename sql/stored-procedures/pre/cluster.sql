@@ -1,4 +1,41 @@
--- From an operation on a cluster to its job.
+-- From an ordered operation on a cluster to its step, and from the row to its job.
+
+CREATE OR REPLACE FUNCTION cluster_ordered(p_item plan_item) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _cluster cluster;
+BEGIN
+    IF p_item.org_id IS NULL THEN
+        PERFORM refuse('PV400', p_item.operation || ': of which org?', 'the order has no org_id', 'give org_id with the order, or act for the org');
+    END IF;
+    _cluster := cluster_for(p_item.org_id, 'cluster.change');
+    RETURN p_item.data || jsonb_build_object('cluster_id', _cluster.id, 'accreditation_id', _cluster.accreditation_id);
+END $$;
+COMMENT ON FUNCTION cluster_ordered(plan_item) IS 'What an item orders of the cluster of its org; refuses who may not change that.';
+
+CREATE OR REPLACE FUNCTION cluster_deploy_plan(p_items plan_item[]) RETURNS SETOF plan_step
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM check_fields('cluster.deploy', ARRAY(SELECT data FROM unnest(p_items)), '{}', '{}');
+    RETURN QUERY SELECT new_id(), i.id, 'deploy the cluster', 'provision_cluster', new_id(), cluster_ordered(i), '{}'::uuid[] FROM unnest(p_items) AS i;
+END $$;
+COMMENT ON FUNCTION cluster_deploy_plan(plan_item[]) IS 'cluster.deploy: one step, which ends when the cluster is up.';
+
+CREATE OR REPLACE FUNCTION cluster_scale_plan(p_items plan_item[]) RETURNS SETOF plan_step
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM check_fields('cluster.scale', ARRAY(SELECT data FROM unnest(p_items)), '{}', '{"min_nodes": "number", "max_nodes": "number"}');
+    RETURN QUERY SELECT new_id(), i.id, 'scale the cluster', 'provision_cluster_scale', new_id(), cluster_ordered(i), '{}'::uuid[] FROM unnest(p_items) AS i;
+END $$;
+COMMENT ON FUNCTION cluster_scale_plan(plan_item[]) IS 'cluster.scale: one step, which ends when AWS has been told; the nodes come after it.';
+
+CREATE OR REPLACE FUNCTION cluster_shutdown_plan(p_items plan_item[]) RETURNS SETOF plan_step
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM check_fields('cluster.shutdown', ARRAY(SELECT data FROM unnest(p_items)), '{}', '{"end_requests": "boolean"}');
+    RETURN QUERY SELECT new_id(), i.id, 'shut the cluster down', 'provision_cluster_shutdown', new_id(), '{"end_requests": false}' || cluster_ordered(i), '{}'::uuid[] FROM unnest(p_items) AS i;
+END $$;
+COMMENT ON FUNCTION cluster_shutdown_plan(plan_item[]) IS 'cluster.shutdown: one step, which ends when nothing of the cluster is left; refused while nodes are asked for, unless end_requests says otherwise.';
 
 CREATE OR REPLACE FUNCTION cluster_job_data(p_cluster uuid, p_generation int, p_plan jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$

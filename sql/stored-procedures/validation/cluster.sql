@@ -72,7 +72,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     _cluster constant cluster := cluster_take(NEW.cluster_id, NEW.tenant_customer_id, NEW.org_id, NEW.accreditation_id, '{down}');
 BEGIN
-    PERFORM cluster_check_open(_cluster) WHERE NOT _cluster.is_wanted;
+    PERFORM cluster_check_deploy(_cluster) WHERE NOT _cluster.is_wanted;
     NEW.generation := _cluster.generation + 1;
     NEW.plan := cluster_plan(_cluster, cluster_target(_cluster));
     UPDATE cluster SET is_wanted = true, state = 'deploying', deleted_date = NULL, generation = NEW.generation, operation_id = NEW.id WHERE id = _cluster.id;
@@ -84,15 +84,19 @@ CREATE OR REPLACE FUNCTION provision_cluster_scale_validate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: the rules read what the one who inserts may not.
 DECLARE
-    _cluster constant cluster := cluster_take(NEW.cluster_id, NEW.tenant_customer_id, NEW.org_id, NEW.accreditation_id, '{up}');
+    _cluster cluster := cluster_take(NEW.cluster_id, NEW.tenant_customer_id, NEW.org_id, NEW.accreditation_id, '{up}');
 BEGIN
+    IF COALESCE(NEW.min_nodes, NEW.max_nodes) IS NOT NULL THEN
+        UPDATE cluster SET min_nodes = COALESCE(NEW.min_nodes, min_nodes), max_nodes = COALESCE(NEW.max_nodes, max_nodes), version = version + 1, updated_date = engine_now(), updated_by = caller_name()
+        WHERE id = _cluster.id RETURNING * INTO _cluster;
+    END IF;
     NEW.generation := _cluster.generation;
     -- What takes another deployment stays as it is until then.
     NEW.plan := cluster_plan(_cluster, cluster_target(_cluster)) || jsonb_build_object('version', _cluster.applied -> 'version', 'is_public', _cluster.applied -> 'is_public');
-    UPDATE cluster SET operation_id = NEW.id WHERE id = _cluster.id;
+    UPDATE cluster SET operation_id = NEW.id, target_nodes = (NEW.plan ->> 'nodes')::int WHERE id = _cluster.id;
     RETURN NEW;
 END $$;
-COMMENT ON FUNCTION provision_cluster_scale_validate() IS 'Refuses to change a cluster that is not up; says how many nodes it is to have.';
+COMMENT ON FUNCTION provision_cluster_scale_validate() IS 'Refuses to change a cluster that is not up; sets the limits it is given and says how many nodes there are to be.';
 
 CREATE OR REPLACE FUNCTION provision_cluster_shutdown_validate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -101,6 +105,7 @@ DECLARE
     _cluster constant cluster := cluster_take(NEW.cluster_id, NEW.tenant_customer_id, NEW.org_id, NEW.accreditation_id, '{down,deploying,up,shutting_down}');
 BEGIN
     IF NOT NEW.is_redeploy AND _cluster.state IN ('up', 'deploying') THEN
+        PERFORM cluster_check_asked(_cluster) WHERE NOT NEW.end_requests;
         PERFORM capacity_request_end(_cluster.id, NULL, 'withdrawn', 'the cluster was shut down');
     END IF;
     UPDATE cluster SET is_wanted = is_wanted AND (NEW.is_redeploy OR state IN ('down', 'shutting_down')), state = 'shutting_down', deleted_date = NULL, ready_date = NULL, applied = NULL, operation_id = NEW.id WHERE id = _cluster.id;

@@ -21,13 +21,17 @@ from provision_worker.providers.cloud import (
     BALANCER,
     CLUSTER,
     GENERATION,
+    IDENTITIES,
     LIVE,
     NODE,
     OVERHEAD,
     PART,
+    PARTS,
     Cloud,
     Plan,
+    identities_of,
     is_gone,
+    tags_of,
 )
 from provision_worker.task import Task
 
@@ -58,7 +62,7 @@ def deploy(task: Task) -> Outcome:
 
 def scale(task: Task) -> Outcome:
     """Gives the group of nodes another size and other prices; with `is_repair` all parts are looked at."""
-    return _patiently(task, _deploy if task.job.data["is_repair"] else _resize)
+    return _patiently(task, _repair if task.job.data["is_repair"] else _resize)
 
 
 def shutdown(task: Task) -> Outcome:
@@ -124,7 +128,7 @@ class Builder:
         tags = cloud.specification
         vpc = self.part(
             "network",
-            lambda: cloud.find("describe_vpcs", "Vpcs", "VpcId", "network"),
+            cloud.vpc,
             lambda token: ec2.create_vpc(CidrBlock=NETWORK, TagSpecifications=tags("vpc", "network", token))["Vpc"][
                 "VpcId"
             ],
@@ -132,21 +136,21 @@ class Builder:
         zone: Any = {"AvailabilityZone": self.plan.zone} if self.plan.zone else {}
         gateway = self.part(
             "gateway",
-            lambda: cloud.find("describe_internet_gateways", "InternetGateways", "InternetGatewayId", "gateway"),
+            lambda: cloud.find("gateway", "gateway", is_used=lambda each: each.get("Attachments")),
             lambda token: ec2.create_internet_gateway(TagSpecifications=tags("internet-gateway", "gateway", token))[
                 "InternetGateway"
             ]["InternetGatewayId"],
         )
         subnet = self.part(
             "subnet",
-            lambda: cloud.find("describe_subnets", "Subnets", "SubnetId", "subnet"),
+            lambda: cloud.find("subnet", "subnet", vpc),
             lambda token: ec2.create_subnet(
                 VpcId=vpc, CidrBlock=NETWORK, TagSpecifications=tags("subnet", "subnet", token), **zone
             )["Subnet"]["SubnetId"],
         )
         routes = self.part(
             "routes",
-            lambda: cloud.find("describe_route_tables", "RouteTables", "RouteTableId", "routes"),
+            lambda: cloud.find("routes", "routes", vpc, is_used=lambda each: each["Associations"]),
             lambda token: ec2.create_route_table(VpcId=vpc, TagSpecifications=tags("route-table", "routes", token))[
                 "RouteTable"
             ]["RouteTableId"],
@@ -164,7 +168,7 @@ class Builder:
         cloud = self.cloud
         return self.part(
             f"security_group {part}",
-            lambda: cloud.find("describe_security_groups", "SecurityGroups", "GroupId", part),
+            lambda: cloud.find("security group", part, vpc),
             lambda token: cloud.ec2.create_security_group(
                 GroupName=f"{self.plan.name}-{part}",
                 Description=f"{part} of {self.plan.host}",
@@ -176,7 +180,7 @@ class Builder:
     def profile(self) -> str:
         """The instance profile, whose role reads the secrets of its own org only."""
         iam, plan = self.cloud.iam, self.plan
-        name = f"provision-{plan.cluster}-{plan.generation}"
+        name = plan.identity
         there = dict.fromkeys(self.cloud.identities())
         trust = json.dumps({"Version": "2012-10-17", "Statement": [TRUST]})
 
@@ -241,7 +245,7 @@ class Builder:
         plan, cloud = self.plan, self.cloud
 
         def look() -> str | None:
-            return cloud.find("describe_launch_templates", "LaunchTemplates", "LaunchTemplateId", "template")
+            return cloud.find("template", "template")
 
         def make(token: UUID) -> str:
             data: Any = {
@@ -355,9 +359,18 @@ def _resize(builder: Builder) -> Outcome:
     return completed({"roid": builder.plan.name})
 
 
+def _repair(builder: Builder) -> Outcome:
+    """First what late calls have made of deployments that are over, then what is missing of this one."""
+    return _clear(Cloud(builder.task.site.account, builder.plan, is_sparing=True)) or _deploy(builder)
+
+
 def _shutdown(builder: Builder) -> Outcome:
-    cloud = builder.cloud
     builder.drop_record()
+    return _clear(builder.cloud) or completed()
+
+
+def _clear(cloud: Cloud) -> Outcome | None:
+    """Takes away all that `cloud` lists, in the order in which AWS lets it go; None: nothing is left."""
     if groups := cloud.groups():
         for group in groups:
             if "Delete" not in (group.get("Status") or ""):
@@ -370,13 +383,13 @@ def _shutdown(builder: Builder) -> Outcome:
         cloud.ec2.terminate_instances(InstanceIds=[each["InstanceId"] for each in instances])
     if going := cloud.instances(states=[*LIVE, "shutting-down"]):
         return again(WAIT_SECONDS, message=f"waiting for {len(going)} instances to end")
-    for template in cloud.ec2.describe_launch_templates(Filters=cloud.filters())["LaunchTemplates"]:
+    for template in cloud.all_of("template"):
         cloud.ec2.delete_launch_template(LaunchTemplateId=template["LaunchTemplateId"])
     for kind, name in list(cloud.identities()):
         cloud.drop_identity(kind, name)
     cloud.drop_security_groups()
     cloud.drop_network()
-    return completed()
+    return None
 
 
 # A look ---------------------------------------------------------------------------------------------------------------
@@ -402,7 +415,7 @@ def observe(task: Task) -> Outcome:
 
 
 class Seen:
-    """All groups and instances of clusters in an account, asked for in two calls."""
+    """All there is of clusters in an account; a handful of calls, however many clusters there are."""
 
     def __init__(self, task: Task) -> None:
         account = task.site.account
@@ -412,28 +425,33 @@ class Seen:
         wanted: list[Any] = [*keys, {"Name": "instance-state-name", "Values": LIVE}]
         found = account.ec2.get_paginator("describe_instances").paginate(Filters=wanted)
         self.instances = [each for page in found for some in page["Reservations"] for each in some["Instances"]]
+        # What costs little or nothing, and is there for ever if a call was carried out late: cluster and generation.
+        self.parts = [(path.split("/")[2], name) for _kind, name, path in identities_of(account, IDENTITIES)]
+        for operation, key, _id in PARTS.values():
+            for page in account.ec2.get_paginator(operation).paginate(Filters=keys):  # type: ignore[call-overload]
+                tags = [tags_of(each) for each in page[key]]
+                self.parts += [(each[CLUSTER], f"provision-{each[CLUSTER]}-{each[GENERATION]}") for each in tags]
 
     def compare(self, plan: Plan, *, is_up: bool) -> tuple[int, str | None]:
         """How many nodes run, and what is other than it was made; None: nothing."""
-        groups = [group for group in self.groups if _tags(group)[CLUSTER] == plan.cluster]
-        instances = [each for each in self.instances if _tags(each)[CLUSTER] == plan.cluster]
+        groups = [group for group in self.groups if tags_of(group)[CLUSTER] == plan.cluster]
+        instances = [each for each in self.instances if tags_of(each)[CLUSTER] == plan.cluster]
         ours = next((group for group in groups if group["AutoScalingGroupName"] == plan.name), None)
-        strays = [each for each in instances if not is_up or _tags(each)[GENERATION] != str(plan.generation)]
+        nodes = sum(each["LifecycleState"] == "InService" for each in ours["Instances"]) if ours and is_up else 0
+        strays = [each for each in instances if not is_up or tags_of(each)[GENERATION] != str(plan.generation)]
         if strays or len(groups) > (ours is not None and is_up):
-            return 0, f"{len(strays)} instances are there that belong to no deployment that is up"
+            return nodes, f"{len(strays)} instances are there that belong to no deployment that is up"
+        left = sum(cluster == plan.cluster and not (is_up and of == plan.identity) for cluster, of in self.parts)
+        if left:
+            return nodes, f"{left} parts are there that belong to no deployment that is up"
         if not is_up:
             return 0, None
         if ours is None:
             return 0, "the group of nodes is gone"
-        nodes = sum(each["LifecycleState"] == "InService" for each in ours["Instances"])
         for part in OVERHEAD:
-            count = sum(_tags(each)[PART] == part and each["State"]["Name"] != "stopped" for each in instances)
+            count = sum(tags_of(each)[PART] == part and each["State"]["Name"] != "stopped" for each in instances)
             if count != 1:
                 return nodes, f"the {WORDS[part]} is gone" if count == 0 else f"there are {count} {WORDS[part]}s"
         if {ours["MinSize"], ours["MaxSize"], ours["DesiredCapacity"]} != {plan.nodes}:
             return nodes, f"the group is to have {ours['DesiredCapacity']} nodes and not {plan.nodes}"
         return nodes, None
-
-
-def _tags(thing: Any) -> dict[str, str]:
-    return {tag["Key"]: tag["Value"] for tag in thing["Tags"]}

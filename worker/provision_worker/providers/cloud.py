@@ -5,7 +5,7 @@ the cluster finds whatever any other worker has made of it, however that one end
 """
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,16 @@ COST, TOKEN = "provision:cost", "provision:token"
 BALANCER, MONITOR, NODE = "ilb", "monitor", "node"
 OVERHEAD = (BALANCER, MONITOR)
 LIVE = ["pending", "running", "stopping", "stopped"]
+# What EC2 lists of a network and of templates: by which call, under which key, with which id.
+PARTS = {
+    "network": ("describe_vpcs", "Vpcs", "VpcId"),
+    "gateway": ("describe_internet_gateways", "InternetGateways", "InternetGatewayId"),
+    "subnet": ("describe_subnets", "Subnets", "SubnetId"),
+    "routes": ("describe_route_tables", "RouteTables", "RouteTableId"),
+    "security group": ("describe_security_groups", "SecurityGroups", "GroupId"),
+    "template": ("describe_launch_templates", "LaunchTemplates", "LaunchTemplateId"),
+}
+IDENTITIES = "/provision/"
 # What EC2 answers where something is gone already, or was never there.
 _GONE = (".NotFound", "NotFoundException", "NoSuchEntity", "Gateway.NotAttached")
 
@@ -43,6 +53,7 @@ class Plan:
     user_data: str
     nodes: int = 0
     min_nodes: int = 0
+    is_public: bool = False
     spot_max_price: str | None = None
     allocation_strategy: str = ""
     instance_types: tuple[str, ...] = ()
@@ -51,7 +62,7 @@ class Plan:
     def of(cls, data: Mapping[str, Any]) -> "Plan":
         """The plan in a job's data, or in what cluster_look() tells."""
         wanted = data.get("plan") or {}
-        names = ("nodes", "min_nodes", "spot_max_price", "allocation_strategy")
+        names = ("nodes", "min_nodes", "is_public", "spot_max_price", "allocation_strategy")
         sizes = {name: wanted[name] for name in names if name in wanted}
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data and name not in sizes}
         return cls(**known, **sizes, instance_types=tuple(wanted.get("instance_types", ())))
@@ -62,6 +73,11 @@ class Plan:
         return f"provision-{self.org}-{self.generation}"
 
     @property
+    def identity(self) -> str:
+        """What its role and instance profile are called."""
+        return f"provision-{self.cluster}-{self.generation}"
+
+    @property
     def host(self) -> str:
         """The name the cluster is reached by."""
         return f"{self.org}.{self.domain}"
@@ -69,7 +85,7 @@ class Plan:
     @property
     def path(self) -> str:
         """Where the cluster's things are in IAM."""
-        return f"/provision/{self.cluster}/"
+        return f"{IDENTITIES}{self.cluster}/"
 
     def tags(self, part: str, token: object = "") -> list[Any]:
         """The tags of a part."""
@@ -86,7 +102,8 @@ class Plan:
     def user_data_for(self, part: str) -> str:
         """What an instance runs when it starts, in base64."""
         text = self.user_data
-        for name, value in {"org": self.org, "role": part, "domain": self.domain}.items():
+        known = {"org": self.org, "role": part, "domain": self.domain, "is_public": str(self.is_public).lower()}
+        for name, value in known.items():
             text = text.replace(f"{{{name}}}", value)
         return base64.b64encode(text.encode()).decode()
 
@@ -96,11 +113,16 @@ def is_gone(error: ClientError) -> bool:
     return error.response.get("Error", {}).get("Code", "").endswith(_GONE)
 
 
-class Cloud:
-    """An AWS account, as far as one cluster is concerned."""
+def tags_of(thing: Any) -> dict[str, str]:
+    """The tags of something that AWS lists."""
+    return {tag["Key"]: tag["Value"] for tag in thing["Tags"]}
 
-    def __init__(self, account: Account, plan: Plan) -> None:
-        self.account, self.plan = account, plan
+
+class Cloud:
+    """An AWS account, as far as one cluster is concerned; with `is_sparing` without what this deployment made."""
+
+    def __init__(self, account: Account, plan: Plan, *, is_sparing: bool = False) -> None:
+        self.account, self.plan, self.is_sparing = account, plan, is_sparing
         self.ec2, self.autoscaling, self.iam = account.ec2, account.autoscaling, account.iam
 
     def filters(self, part: str | None = None) -> list[Any]:
@@ -114,12 +136,34 @@ class Cloud:
         """What EC2 takes as tags of something new."""
         return [{"ResourceType": kind, "Tags": self.plan.tags(part, token)}]
 
+    def all_of(self, kind: str) -> list[Any]:
+        """What there is of a kind (`PARTS`) of the cluster, of whichever deployment."""
+        operation, key, _id = PARTS[kind]
+        pages = self.ec2.get_paginator(operation).paginate(Filters=self.filters())  # type: ignore[call-overload]
+        return [each for page in pages for each in page[key] if not self._is_spared(each)]
+
+    def _is_spared(self, thing: Any) -> bool:
+        return self.is_sparing and tags_of(thing)[GENERATION] == str(self.plan.generation)
+
     # Network
 
-    def find(self, operation: str, key: str, id: str, part: str) -> str | None:
-        """Id of a part that `describe_…` lists; the first in the order of ids if there are several."""
-        answer = getattr(self.ec2, operation)(Filters=self.filters(part))
-        return min((each[id] for each in answer[key]), default=None)
+    def find(
+        self, kind: str, part: str, vpc: str | None = None, is_used: Callable[[Any], bool] = lambda _: False
+    ) -> str | None:
+        """Id of a part (of a VPC). Of several, which calls that were carried out late or twice have made, one that is
+        used, else the first in the order of ids: it is the same one each time.
+        """
+        operation, key, id = PARTS[kind]
+        wanted = self.filters(part)
+        if vpc is not None:
+            wanted.append({"Name": "vpc-id", "Values": [vpc]})
+        found = getattr(self.ec2, operation)(Filters=wanted)[key]
+        return min(((not is_used(each), each[id]) for each in found), default=(True, None))[1]
+
+    def vpc(self) -> str | None:
+        """The deployment's own VPC; of several the one with instances in it."""
+        used = {each.get("VpcId") for each in self.instances()}
+        return self.find("network", "network", is_used=lambda each: each["VpcId"] in used)
 
     def network_of(self, subnet: str) -> str:
         """The VPC that a subnet is in."""
@@ -157,7 +201,8 @@ class Cloud:
         """Instances of the cluster, or of a part of this deployment, the oldest first."""
         wanted = [*self.filters(part), {"Name": "instance-state-name", "Values": states}]
         pages = self.ec2.get_paginator("describe_instances").paginate(Filters=wanted)
-        found = [each for page in pages for group in page["Reservations"] for each in group["Instances"]]
+        listed = [each for page in pages for group in page["Reservations"] for each in group["Instances"]]
+        found = [each for each in listed if not self._is_spared(each)]
         return sorted(found, key=lambda each: (each["LaunchTime"], each["InstanceId"]))
 
     def drop_others(self, part: str, kept: str) -> None:
@@ -172,7 +217,7 @@ class Cloud:
         """Auto Scaling groups of the cluster, of any deployment."""
         wanted: list[Any] = [{"Name": f"tag:{CLUSTER}", "Values": [self.plan.cluster]}]
         pages = self.autoscaling.get_paginator("describe_auto_scaling_groups").paginate(Filters=wanted)
-        return [group for page in pages for group in page["AutoScalingGroups"]]
+        return [group for page in pages for group in page["AutoScalingGroups"] if not self._is_spared(group)]
 
     def has_group(self) -> bool:
         """Whether the group of this deployment is there."""
@@ -204,10 +249,10 @@ class Cloud:
 
     def identities(self) -> Iterator[tuple[str, str]]:
         """What the cluster has in IAM: ("profile" or "role", name), profiles first."""
-        for page in self.iam.get_paginator("list_instance_profiles").paginate(PathPrefix=self.plan.path):
-            yield from (("profile", each["InstanceProfileName"]) for each in page["InstanceProfiles"])
-        for roles in self.iam.get_paginator("list_roles").paginate(PathPrefix=self.plan.path):
-            yield from (("role", each["RoleName"]) for each in roles["Roles"])
+        spared = self.plan.identity if self.is_sparing else None
+        for kind, name, _path in identities_of(self.account, self.plan.path):
+            if name != spared:
+                yield kind, name
 
     def drop_identity(self, kind: str, name: str) -> None:
         """Takes a profile or a role away, with what it holds."""
@@ -222,7 +267,7 @@ class Cloud:
 
     def drop_security_groups(self) -> None:
         """Takes the security groups away, which name each other."""
-        groups = self.ec2.describe_security_groups(Filters=self.filters())["SecurityGroups"]
+        groups = self.all_of("security group")
         for group in groups:
             if group["IpPermissions"]:
                 self.ec2.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=group["IpPermissions"])
@@ -231,20 +276,27 @@ class Cloud:
 
     def drop_network(self) -> None:
         """Takes the network away, if the cluster has one of its own."""
-        ec2, filters = self.ec2, self.filters()
-        for subnet in ec2.describe_subnets(Filters=filters)["Subnets"]:
-            for table in ec2.describe_route_tables(Filters=filters)["RouteTables"]:
-                for each in table["Associations"]:
-                    if each.get("SubnetId") == subnet["SubnetId"]:
-                        ec2.disassociate_route_table(AssociationId=each["RouteTableAssociationId"])
+        ec2, tables = self.ec2, self.all_of("routes")
+        for subnet in self.all_of("subnet"):
+            for each in (each for table in tables for each in table["Associations"]):
+                if each.get("SubnetId") == subnet["SubnetId"]:
+                    ec2.disassociate_route_table(AssociationId=each["RouteTableAssociationId"])
             ec2.delete_subnet(SubnetId=subnet["SubnetId"])
-        for table in ec2.describe_route_tables(Filters=filters)["RouteTables"]:
+        for table in tables:
             ec2.delete_route_table(RouteTableId=table["RouteTableId"])
-        for gateway in ec2.describe_internet_gateways(Filters=filters)["InternetGateways"]:
+        for gateway in self.all_of("gateway"):
             for attachment in gateway.get("Attachments", []):
                 ec2.detach_internet_gateway(
                     InternetGatewayId=gateway["InternetGatewayId"], VpcId=attachment.get("VpcId", "")
                 )
             ec2.delete_internet_gateway(InternetGatewayId=gateway["InternetGatewayId"])
-        for vpc in ec2.describe_vpcs(Filters=filters)["Vpcs"]:
+        for vpc in self.all_of("network"):
             ec2.delete_vpc(VpcId=vpc["VpcId"])
+
+
+def identities_of(account: Account, path: str) -> Iterator[tuple[str, str, str]]:
+    """What there is in IAM below a path: ("profile" or "role", name, path), profiles first."""
+    for page in account.iam.get_paginator("list_instance_profiles").paginate(PathPrefix=path):
+        yield from (("profile", each["InstanceProfileName"], each["Path"]) for each in page["InstanceProfiles"])
+    for roles in account.iam.get_paginator("list_roles").paginate(PathPrefix=path):
+        yield from (("role", each["RoleName"], each["Path"]) for each in roles["Roles"])
