@@ -45,7 +45,7 @@ DO $$
 DECLARE
     _view text;
 BEGIN
-    FOREACH _view IN ARRAY '{v_project,v_offering_category,v_offering,v_allocation,v_allocation_order,v_allocation_usage,v_allocation_user_usage,v_invoice,v_invoice_item,v_customer_profile,v_member}'::text[] LOOP
+    FOREACH _view IN ARRAY '{v_project,v_offering_category,v_offering,v_allocation,v_allocation_order,v_allocation_usage,v_allocation_user_usage,v_invoice,v_invoice_item,v_customer_profile,v_member,v_offering_manager}'::text[] LOOP
         EXECUTE format('GRANT SELECT ON %I TO provision_integration, provision_api', _view);
         EXECUTE format('ALTER VIEW %I SET (security_barrier)', _view);
     END LOOP;
@@ -95,16 +95,16 @@ GRANT SELECT ON migration.checksum TO provision_api;
 
 -- Allocators and providers.
 GRANT EXECUTE ON FUNCTION project_create(jsonb, text), customer_profile_set(uuid, jsonb), user_identify_local(text), project_change(uuid, jsonb), project_remove(uuid), member_add(uuid, jsonb), member_change(uuid, jsonb), member_remove(uuid, jsonb), user_identify(text, jsonb), user_identify_check(),
-    offering_category_create(jsonb), offering_create(jsonb), offering_change(uuid, jsonb), offering_component_set(uuid, jsonb), offering_plan_set(uuid, jsonb),
+    offering_category_create(jsonb), offering_create(jsonb), offering_change(uuid, jsonb), offering_component_set(uuid, jsonb), offering_plan_set(uuid, jsonb), offering_manager_add(uuid, jsonb), offering_manager_change(uuid, jsonb), offering_manager_remove(uuid, jsonb),
     allocation_request(text, jsonb, text, boolean), allocation_order_act(uuid, text, jsonb), allocation_change(uuid, jsonb), allocation_provide(uuid, text, jsonb), usage_report(jsonb), user_usage_report(uuid, jsonb)
     TO provision_api, provision_operator;
-GRANT EXECUTE ON FUNCTION customer_documents(uuid[]), project_documents(uuid[]), user_documents(uuid[]), member_documents(uuid[]), offering_documents(uuid[]), offering_category_documents(uuid[]), allocation_documents(uuid[]),
-    allocation_order_documents(uuid[]), allocation_period_documents(uuid), allocation_team(uuid), usage_documents(uuid[]), user_usage_documents(uuid[]), invoice_documents(uuid[]), role_documents(), plan_offering(uuid) TO provision_api;
+GRANT EXECUTE ON FUNCTION customer_documents(uuid[]), project_documents(uuid[]), user_documents(uuid[]), member_documents(uuid[]), offering_manager_documents(uuid[]), offering_documents(uuid[]), offering_category_documents(uuid[]), allocation_documents(uuid[]),
+    allocation_order_documents(uuid[]), allocation_period_documents(uuid), allocation_team(uuid), usage_documents(uuid[]), user_usage_documents(uuid[]), invoice_documents(uuid[]), invoice_item_documents(uuid[]), role_documents(), customer_accounts(uuid[]), plan_offering(uuid) TO provision_api;
 GRANT EXECUTE ON FUNCTION offering_type(offering) TO provision_api, provision_integration, provision_operator;
 GRANT EXECUTE ON FUNCTION login_token_issue(uuid), login_token_caller(bytea) TO provision_api;
 GRANT EXECUTE ON FUNCTION login_token_end(uuid) TO provision_operator;
 -- Views and policies call these in the name of whoever reads.
-GRANT EXECUTE ON FUNCTION caller_direct_orgs() TO PUBLIC;
+GRANT EXECUTE ON FUNCTION caller_direct_orgs(), caller_offerings(), offering_may(uuid) TO PUBLIC;
 GRANT INSERT (tenant_customer_id, org_id, offering_id, plan_id, name, description, limits, attributes) ON provision_allocation TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, allocation_id, plan_id, limits) ON provision_allocation_update TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, allocation_id, attributes) ON provision_allocation_terminate TO provision_integration;

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from . import sql_fixtures
 from .allocation_fixtures import Market
 from .conftest import ConnectAs
-from .sql_fixtures import Shop, integration_login, refused
+from .sql_fixtures import Json, Shop, integration_login, refused
 from .tenancy_fixtures import at_once, do, member, new_user
 
 shop = sql_fixtures.shop
@@ -646,15 +646,33 @@ def test_three_quarters_and_all_of_a_limit_are_told_once(market: Market) -> None
         assert market.shop.values(told, allocation) == expected
 
 
+def turn_of_the_month(shop: Shop, later: str = "0") -> None:
+    """The clock goes on to the next month, and so much further."""
+    shop.connection.execute(
+        "SELECT clock_advance(date_trunc('month', engine_now()) + '1 month' + %s::interval - engine_now())", [later]
+    )
+
+
+def invoiced(market: Market) -> dict[str, Any]:
+    """What is on the present month's invoice, by component."""
+    rows = market.shop.rows(
+        "SELECT split_part(i.name, ' / ', 2) AS name, sum(i.quantity) AS quantity FROM v_invoice_item AS i"
+        " JOIN invoice AS v ON v.id = i.invoice_id AND v.state = 'pending' GROUP BY 1"
+    )
+    return {row["name"]: round(row["quantity"], 1) for row in rows}
+
+
 def test_a_month_is_invoiced_closed_when_it_is_over_and_the_next_begun(market: Market) -> None:
-    shop, allocation = market.shop, market.given()
+    shop = market.shop
+    turn_of_the_month(shop)
+    allocation = market.given()
     market.report(allocation, cpu=20)
     assert shop.values("SELECT price FROM v_invoice") == [20 * Decimal("0.1") + 10 * Decimal("0.5") + 20 + 7]
     shop.value(
         "SELECT usage_report(%s)",
         Jsonb({"resource": str(allocation), "usages": [{"type": "cpu", "amount": "30", "recurring": True}]}),
     )
-    shop.connection.execute("SELECT clock_advance(date_trunc('month', engine_now()) + '1 month 1 hour' - engine_now())")
+    turn_of_the_month(shop, "1 hour")
     shop.sweep()
     invoices = shop.rows("SELECT state, price, due_date IS NOT NULL AS is_due FROM v_invoice ORDER BY year, month")
     assert invoices == [
@@ -662,6 +680,50 @@ def test_a_month_is_invoiced_closed_when_it_is_over_and_the_next_begun(market: M
         # No activation any more; the usage recurs.
         {"state": "pending", "price": Decimal(28), "is_due": False},
     ]
+
+
+def test_what_there_was_for_a_part_of_the_month_is_paid_for_that_part(market: Market) -> None:
+    shop = market.shop
+    turn_of_the_month(shop)
+    (days,) = shop.values(
+        "SELECT extract(DAY FROM date_trunc('month', engine_now()) + interval '1 month - 1 day')::int"
+    )
+    shop.pass_time(f"{days / 2} days")
+    allocation = market.given()
+    assert invoiced(market) == {"GPU": 5, "Seat": 1, "Setup": 1, "CPU": 0}
+    shop.pass_time(f"{days / 4} days")
+    market.act(market.request("update", allocation=allocation, limits={"gpu": 30}), "approve_by_provider")
+    # A quarter of the month with 10, another with 30.
+    assert invoiced(market)["GPU"] == 10
+    shop.pass_time(f"{days / 8} days")
+    market.act(market.request("terminate", allocation=allocation), "approve_by_provider")
+    assert invoiced(market) == {"GPU": Decimal("6.2"), "Seat": Decimal("0.8"), "Setup": 1, "CPU": 0}
+
+
+def test_a_plan_that_is_switched_to_is_paid_from_then_and_the_switch_once(market: Market) -> None:
+    shop = market.shop
+    turn_of_the_month(shop)
+    for part in ({"type": "move", "billing_type": "few"}, {"type": "once", "limit_period": "total"}):
+        shop.value("SELECT offering_component_set(%s, %s)", market.offering, Jsonb(part))
+    for name in ("Standard", "Daily"):
+        plan: Json = {"name": name, "unit": "day" if name == "Daily" else "month"}
+        plan |= {"prices": {"seat": 1, "move": 3, "once": 2}, "quotas": {"seat": 2}}
+        other = shop.value("SELECT offering_plan_set(%s, %s)", market.offering, Jsonb(plan))
+    allocation = market.given(limits={"once": 8})
+    assert (invoiced(market)["seat".title()], invoiced(market)["move"], invoiced(market)["once"]) == (2, 0, 8)
+    (days,) = shop.values(
+        "SELECT extract(DAY FROM date_trunc('month', engine_now()) + interval '1 month - 1 day')::int"
+    )
+    shop.pass_time(f"{days / 2} days")
+    switch = market.request("update", allocation=allocation, plan=other)
+    assert Decimal(switch["cost"]) == 2 * 8 + 2 * 1 + 3
+    market.act(switch, "approve_by_provider")
+    # Half a month at the month's price, and half as many days; what was paid once is not paid again.
+    assert (invoiced(market)["Seat"], invoiced(market)["move"], invoiced(market)["once"]) == (1 + days, 1, 8)
+    change = market.request("update", allocation=allocation, limits={"once": 9})
+    assert Decimal(change["cost"]) == 2 * 9 + 2 * 1
+    market.act(change, "approve_by_provider")
+    assert (invoiced(market)["move"], invoiced(market)["once"]) == (1, 9)
 
 
 def test_what_users_used_is_no_more_than_what_was_used(market: Market) -> None:

@@ -543,6 +543,50 @@ def test_what_can_be_wrong_with_a_member(portal: Portal) -> None:
     assert portal.get("/api/project-permissions/", project_url=portal.url("customers", project["uuid"])) == []
 
 
+def test_an_offering_has_managers_who_provide_what_is_ordered_of_it_and_of_no_other(portal: Portal) -> None:
+    offering, user = portal.example["offering"], portal.map()
+    path, body = f"/api/marketplace-provider-offerings/{offering}", {"user": user, "role": "OFFERING.MANAGER"}
+    order, other = (
+        portal.order(),
+        portal.order(offering=portal.url("marketplace-offerings", portal.example["pool_offering"]), plan=None),
+    )
+    orders, listed = "/api/marketplace-orders", "/api/marketplace-provider-resources/"
+    portal.post(f"{orders}/{order['uuid']}/approve_by_provider/", who="researcher_token", status=404)
+    assert portal.post(f"{path}/add_user/", body, "provider_token", 201) == {"expiration_time": None}
+    said = {"non_field_errors": ["User has already the same role in this scope."]}
+    assert portal.post(f"{path}/add_user/", body, "provider_token", 400) == said
+    (row,) = portal.get(
+        f"{path}/list_users/", "provider_token", role="OFFERING.MANAGER", username=portal.example["cuid"]
+    )
+    assert (row["role_name"], row["user_uuid"], row["expiration_time"]) == ("OFFERING.MANAGER", user, None)
+    managed = portal.get("/api/marketplace-provider-offerings/", "researcher_token")
+    assert [each["uuid"] for each in managed] == [offering]
+    found = portal.get("/api/marketplace-public-offerings/", "provider_token", service_manager_uuid=user)
+    assert [each["uuid"] for each in found] == [offering]
+    done = portal.post(f"{orders}/{order['uuid']}/approve_by_provider/", who="researcher_token")
+    assert done == {"detail": "Order is done."}
+    resource = order["marketplace_resource_uuid"]
+    assert {each["offering_uuid"] for each in portal.get(listed, "researcher_token")} == {offering}
+    usage = {"resource": resource, "usages": [{"type": "cpu_hours", "amount": 1}]}
+    portal.post("/api/marketplace-component-usages/set_usage/", usage, "researcher_token", 201)
+    assert portal.get("/api/marketplace-component-usages/", "researcher_token", resource_uuid=resource)
+    assert (
+        portal.call("PATCH", f"{path}/", "researcher_token", json={"description": "By its manager"}).status_code == 200
+    )
+    # Not another offering of the same provider, nor who else manages it.
+    portal.post(f"{orders}/{other['uuid']}/approve_by_provider/", who="researcher_token", status=404)
+    portal.post(f"{path}/add_user/", {"user": portal.map("cuid2"), "role": "OFFERING.MANAGER"}, "researcher_token", 403)
+    portal.post(f"{path}/add_user/", body, status=404)
+    portal.post(f"{path}/add_user/", {"user": user, "role": "PROJECT.ADMIN"}, "provider_token", 400)
+    later = "2099-01-01T00:00:00Z"
+    changed = portal.post(f"{path}/update_user/", body | {"expiration_time": later}, "provider_token")
+    assert changed == {"expiration_time": "2099-01-01T00:00:00.000000Z"}
+    for _ in range(2):
+        assert portal.post(f"{path}/delete_user/", body, "provider_token") is None
+    assert portal.get(listed, "researcher_token") == []
+    portal.post(f"{path}/update_user/", body, "provider_token", 400)
+
+
 def test_roles_are_listed_with_what_they_may_do(portal: Portal) -> None:
     roles = {role["name"]: role for role in portal.get("/api/roles/")}
     assert "PROJECT.MEMBER" in roles
@@ -788,7 +832,11 @@ def test_there_is_one_invoice_of_a_month(portal: Portal) -> None:
     (invoice,) = portal.get("/api/invoices/", **params)
     assert (invoice["state"], invoice["price"], invoice["tax"]) == ("pending", invoice["total"], "0.00")
     mine = [item for item in invoice["items"] if item["resource_uuid"] == resource["uuid"]]
-    assert sum(float(item["price"]) for item in mine) == pytest.approx(1 + 2.5 + 0)
+    prices = {item["details"]["offering_component_type"]: item["unit_price"] for item in mine}
+    assert prices == {"cpu_hours": "0.1000000000", "gpu_hours": "0.5000000000", "storage": "0.0005000000"}
+    assert all(0 < float(item["quantity"]) <= 10 for item in mine if item["unit"] == "month")
+    total = sum(float(item["price"]) for item in invoice["items"])
+    assert float(invoice["price"]) == pytest.approx(total)
     assert portal.get("/api/invoices/", "token_b", **params) == []
 
 
@@ -904,3 +952,194 @@ def test_people_see_them_under_v1(portal: Portal, noun: str) -> None:
         assert portal.call("GET", f"/v1/{noun}/{row['id']}", "token_b").status_code == 404
     if noun == "allocations":
         assert (row["id"], row["limits"]["cpu_hours"]) == (str(UUID(resource["uuid"])), 10)
+
+
+# Filters --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def world(portal: Portal) -> Json:
+    """One of each, and what its filters are given to find it."""
+    project = portal.project(name="Sought", description="of filters", backend_id="f_1", end_date="2099-12-31")
+    resource = portal.resource(project, attributes={"name": "sought run"})
+    usage = {"resource": resource["uuid"], "usages": [{"type": "cpu_hours", "amount": 1}]}
+    portal.post("/api/marketplace-component-usages/set_usage/", usage, "provider_token", 201)
+    provider = resource["provider_uuid"]
+    backend = {"backend_id": "slurm-f"}
+    portal.post(f"/api/marketplace-provider-resources/{resource['uuid']}/set_backend_id/", backend, "provider_token")
+    portal.post(f"/api/projects/{project['uuid']}/add_user/", {"user": portal.map(), "role": "admin"}, status=201)
+    details = {"attributes": {"vendor": "ACME", "nodes": 4}}
+    offering = f"/api/marketplace-provider-offerings/{portal.example['offering']}/"
+    assert portal.call("PATCH", offering, "provider_token", json=details).status_code == 200
+    order = portal.get("/api/marketplace-orders/", resource_uuid=resource["uuid"])[0]
+    return {
+        "project": project["uuid"],
+        "resource": resource["uuid"],
+        "order": order["uuid"],
+        "provider": provider,
+        "customer": portal.example["customer"],
+        "user": portal.map(),
+        "me": portal.get("/api/users/me/")["uuid"],
+        "offering": portal.example["offering"],
+        "plan": resource["plan_uuid"],
+        "category": resource["category_uuid"],
+        "cuid": portal.example["cuid"],
+        "abbreviation": portal.example["abbreviation"],
+        "hyphens": str(UUID(project["uuid"])),
+        "day": order["created"][:10],
+        "month": order["created"][:7],
+        "none": "0" * 32,
+    }
+
+
+# Of each list: which of the world's things is sought, what finds it, and what does not.
+FILTERS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
+    "customers": (
+        "customer",
+        [
+            *(("name", "uhur", "uhux"), ("name_exact", "Puhuri", "Puhur"), ("native_name", "", "zz")),
+            *(("abbreviation", "{abbreviation}", "zz"), ("query", "puhu", "zz"), ("backend_id", "", "zz")),
+            *(
+                ("owned_by_current_user", "True", ""),
+                ("user_uuid", "{me}", "{none}"),
+                ("user_uuid", "{user}", "{none}"),
+            ),
+            *(("is_service_provider", "false", "true"), ("archived", "False", "True")),
+        ],
+    ),
+    "projects": (
+        "project",
+        [
+            *(("name", "soug", "zz"), ("name_exact", "Sought", "sough"), ("description", "FILTERS", "zz")),
+            *(("backend_id", "f_1", "f_"), ("customer", "{none},{customer}", "{none}"), ("customer_name", "puh", "zz")),
+            *(("customer_abbreviation", "{abbreviation}", "zz"), ("abbreviation", "{abbreviation}", "zz")),
+            *(("customer_native_name", "", "zz"), ("query", "f_1", "zz"), ("created", "{day}", "2099-01-01")),
+            *(("can_manage", "true", "false"), ("can_admin", "false", "true")),
+        ],
+    ),
+    "users": (
+        "user",
+        [
+            *(("username", "{cuid}", "zz"), ("full_name", "jane", "zz"), ("email", "", "zz")),
+            *(("is_active", "true", "false"), ("query", "jane", "zz")),
+        ],
+    ),
+    "project-permissions": (
+        "user",
+        [
+            *(("project", "{hyphens}", "{none}"), ("user", "{user}", "{none}"), ("username", "{cuid}", "zz")),
+            *(("full_name", "JANE", "zz"), ("customer", "{customer}", "{none}"), ("role", "admin", "manager")),
+            *(("native_name", "", "zz"), ("project_url", "http://testserver/api/projects/{project}/", "http://x/")),
+            ("user_url", "http://testserver/api/users/{user}/", "http://testserver/api/projects/{user}/"),
+        ],
+    ),
+    "marketplace-public-offerings": (
+        "offering",
+        [
+            *(("name", "lumi acc", "zz"), ("name_exact", "LUMI Acceptance", "LUMI"), ("keyword", "ACCEPT", "zz")),
+            *(
+                ("customer", "http://testserver/api/customers/{provider}/", ""),
+                ("customer_uuid", "{provider}", "{none}"),
+            ),
+            *(("allowed_customer_uuid", "{customer}", ""), ("project_uuid", "{project}", "")),
+            *(("category_uuid", "{category}", "{none}"), ("uuid_list", "{none},{offering}", "{none}")),
+            *(("type", "Marketplace.Basic", "Marketplace.Other"), ("state", "Active", "Archived")),
+            *(("shared", "True", "False"), ("billable", "true", "false")),
+            *(("attributes", '{{"vendor": "ACME"}}', '{{"vendor": "Other"}}'), ("service_manager_uuid", "", "{none}")),
+        ],
+    ),
+    "marketplace-orders": (
+        "order",
+        [
+            *(("state", "done", "erred"), ("type", "Create", "Terminate"), ("project_uuid", "{project}", "{none}")),
+            *(("customer_uuid", "{customer}", "{none}"), ("offering_uuid", "{offering}", "{none}")),
+            *(("provider_uuid", "{provider}", "{none}"), ("resource_uuid", "{resource}", "{none}")),
+            *(("resource", "http://testserver/api/marketplace-resources/{resource}/", ""), ("query", "sought", "zz")),
+            *(("created", "{day}", "2099-01-01"), ("modified", "{day}", "2099-01-01")),
+            *(("can_approve_as_consumer", "false", "true"), ("can_approve_as_provider", "false", "true")),
+        ],
+    ),
+    "marketplace-resources": (
+        "resource",
+        [
+            *(("state", "OK", "Erred"), ("name", "SOUGHT", "zz"), ("name_exact", "sought run", "sought")),
+            *(("project_uuid", "{hyphens}", "{none}"), ("project_name", "ought", "zz"), ("query", "slurm-f", "zz")),
+            *(("customer_uuid", "{customer}", "{none}"), ("offering_uuid", "{offering}", "{none}")),
+            *(("provider_uuid", "{provider}", "{none}"), ("category_uuid", "{category}", "{none}")),
+            *(("plan_uuid", "{plan}", "{none}"), ("backend_id", "slurm-f", "slurm")),
+            *(("created", "{day}", "2099-01-01"), ("modified", "{day}", "2099-01-01")),
+        ],
+    ),
+    "marketplace-component-usages": (
+        "resource",
+        [
+            *(("resource_uuid", "{resource}", "{none}"), ("offering_uuid", "{offering}", "{none}")),
+            *(("project_uuid", "{project}", "{none}"), ("customer_uuid", "{customer}", "{none}")),
+            *(("type", "cpu_hours", "gpu_hours"), ("date_after", "{day}", "2099-01-01")),
+            *(("date_before", "2099-01-01", "2001-01-01"), ("billing_period", "{month}-01", "2001-01-01")),
+            *(("billing_period", "{month}", "2001-01"), ("billing_period_year", "{month:.4}", "2001")),
+            ("resource", "http://testserver/api/marketplace-provider-resources/{resource}/", ""),
+        ],
+    ),
+}
+KEYS = {"project-permissions": "user_uuid", "marketplace-component-usages": "resource_uuid"}
+
+
+@pytest.mark.parametrize("endpoint", FILTERS)
+def test_every_filter_finds_what_it_is_given_and_nothing_else(portal: Portal, world: Json, endpoint: str) -> None:
+    thing, filters = FILTERS[endpoint]
+    key = KEYS.get(endpoint, "uuid")
+
+    def found(name: str, value: str) -> bool:
+        rows = portal.get(f"/api/{endpoint}/", page_size=300, **{name: value.format(**world)})
+        return any(row[key] == world[thing] for row in rows)
+
+    right = {(name, value): found(name, value) for name, value, _ in filters if value}
+    wrong = {(name, value): found(name, value) for name, _, value in filters if value}
+    assert [each for each, is_found in right.items() if not is_found] == []
+    assert [each for each, is_found in wrong.items() if is_found] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("projects/?customer=zz", {"customer": ["Enter a valid UUID."]}),
+        ("customers/?user_uuid=zz", {"user_uuid": ["Enter a valid UUID."]}),
+        ("projects/?o=zz", {"o": ["Select a valid choice. zz is not one of the available choices."]}),
+        ("marketplace-orders/?state=zz", {"state": ["Select a valid choice. zz is not one of the available choices."]}),
+        ("marketplace-component-usages/?date_after=zz", {"date_after": ["Enter a valid date."]}),
+        ("marketplace-component-usages/?billing_period=zz", {"billing_period": ["Enter a valid date."]}),
+        ("marketplace-offerings/?attributes=zz", ["Filter attribute is not valid json."]),
+        ("marketplace-offerings/?project_uuid=zz", {"project_uuid": ["Enter a valid UUID."]}),
+    ],
+)
+def test_a_filter_that_cannot_be_read_is_refused(portal: Portal, path: str, said: Any) -> None:
+    answer = portal.call("GET", f"/api/{path}")
+    assert (answer.status_code, answer.json()) == (400, said)
+
+
+def test_an_offering_that_is_granted_is_offered_to_the_projects_of_that_customer(portal: Portal) -> None:
+    offering, mine = portal.example["pool_offering"], portal.example["customer"]
+    path, project = f"/api/marketplace-provider-offerings/{offering}/", portal.project()
+
+    def offered(**filters: str) -> bool:
+        rows = portal.get("/api/marketplace-public-offerings/", page_size=300, **filters)
+        return any(row["uuid"] == offering for row in rows)
+
+    for shared, granted, expected in ((False, [], False), (False, [str(UUID(mine))], True), (True, [], True)):
+        portal.owner.execute(
+            "SELECT offering_change(%s, %s)",
+            [UUID(offering), psycopg.types.json.Jsonb({"is_shared": shared, "granted": granted})],
+        )
+        assert offered(project_uuid=project["uuid"]) is expected
+        assert offered(allowed_customer_uuid=mine) is expected
+        assert (portal.call("GET", path).status_code == 200) is expected
+
+
+def test_a_line_of_an_invoice_is_a_thing_of_its_own(portal: Portal, world: Json) -> None:
+    invoice = portal.get("/api/invoices/", customer_uuid=portal.example["customer"])[0]
+    lines = [item for item in invoice["items"] if item["resource_uuid"] == world["resource"]]
+    assert lines
+    assert portal.call("GET", lines[0]["url"]).json() == lines[0]
+    assert portal.get("/api/invoice-items/", resource_uuid=world["resource"], page_size=300) == lines
+    assert portal.get("/api/invoice-items/", "token_b", resource_uuid=world["resource"]) == []

@@ -15,7 +15,7 @@ from . import sql_fixtures, worker_fixtures
 from .allocation_fixtures import Market
 from .cluster_fixtures import add_version
 from .sql_fixtures import Shop, refused
-from .tenancy_fixtures import do
+from .tenancy_fixtures import do, member
 from .worker_fixtures import Engine, Relay, eventually
 
 engine = worker_fixtures.engine
@@ -177,23 +177,46 @@ def test_node_hours_bound_what_a_project_asks_of_its_cluster_and_are_metered(sho
     order = market.order(offering=offering, plan=None, limits={"node_hours": 10})
     assert order["state"] == "done"
 
-    def ask(nodes: int, hours: int) -> None:
+    colleague = member(shop, "developer", market.project)
+
+    def ask(nodes: int, hours: int, user: UUID = market.owner) -> None:
         shop.connection.execute(
             "INSERT INTO capacity_request (tenant_customer_id, org_id, cluster_id, user_id, nodes, expires_date)"
             " VALUES (%s, %s, %s, %s, %s, engine_now() + make_interval(hours => %s))",
-            [market.allocator, market.project, cluster, market.owner, nodes, hours],
+            [market.allocator, market.project, cluster, user, nodes, hours],
         )
+
+    def used() -> Any:
+        return market.allocation(order["allocation"])["current_usages"]["node_hours"]
 
     shop.connection.execute("SELECT clock_advance(date_trunc('month', engine_now()) + '1 month 1 hour' - engine_now())")
     ask(3, 2)
-    with refused(shop.connection, "PV409", "5.00 node-hours are asked for, 4.00 are left"):
-        ask(5, 1)
+    with refused(shop.connection, "PV409", "5.00 node-hours more are asked for, 4.00 are left"):
+        ask(5, 1, colleague)
+    # The largest request of a user counts, as it does for the cluster: two nodes more for an hour.
+    ask(5, 1)
+    with refused(shop.connection, "PV409", "4.00 node-hours more are asked for, 2.00 are left"):
+        ask(4, 1, colleague)
+    # As long as no nodes run none are used; what is asked for and did not come is given back.
+    shop.pass_time("90 minutes")
+    shop.sweep()
+    assert used() == 0
+    ask(8, 1, colleague)
+    run = "UPDATE cluster SET state = 'deploying', deleted_date = NULL, current_nodes = %s WHERE id = %s"
+    shop.connection.execute(run, [8, cluster])
+    shop.pass_time("15 minutes")
+    shop.sweep()
+    assert used() == 2
+    with refused(shop.connection, "PV409", "2.25 node-hours more are asked for, 1.25 are left"):
+        ask(3, 1)
+    shop.pass_time("7 minutes 30 seconds")
+    shop.connection.execute(run, [0, cluster])
     shop.pass_time("1 hour")
     shop.sweep()
-    assert market.allocation(order["allocation"])["current_usages"] == {"node_hours": 3}
+    assert used() == 3
     change = market.request("update", allocation=order["allocation"], limits={"node_hours": 20})
     assert change["state"] == "done"
-    ask(5, 1)
+    ask(15, 1)
     with refused(shop.connection, "PV409", "has an allocation of node-hours already"):
         market.order(offering=offering, plan=None, limits={"node_hours": 10})
     market.request("terminate", allocation=order["allocation"])

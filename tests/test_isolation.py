@@ -547,6 +547,10 @@ CALLS: dict[str, tuple[str, ...]] = {
     "membership_remove": ("membership",),
     "offering_change": ("offering", "{}"),
     "offering_component_set": ("offering", '{"type": "x"}'),
+    "offering_manager_add": ("offering", '{"user": "$user", "role": "offering_manager"}'),
+    "offering_manager_change": ("offering", '{"user": "$user", "role": "offering_manager"}'),
+    "offering_manager_remove": ("offering", '{"user": "$user", "role": "offering_manager"}'),
+    "offering_may": ("offering",),
     "offering_create": ('{"name": "x", "category": "$slug", "customer": "$account"}',),
     "offering_plan_set": ("offering", '{"name": "x"}'),
     "order_cancel": ("order",),
@@ -581,7 +585,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "webhook_remove": ("webhook",),
     "webhook_secret_rotate": ("webhook",),
 }
-READING = ("order_document", "order_explain", "caller_may", "customer_user_places")
+READING = ("order_document", "order_explain", "caller_may", "offering_may", "customer_user_places")
 
 # They take nothing that belongs to somebody, or (api_key_caller, caller_scope) say for whom a request acts before there
 # is a caller: test_tenancy.py has theirs, test_session.py those of log-ins, test_event.py those of events, and
@@ -601,10 +605,11 @@ NAMELESS = {
     *("customer_sign_up", "wpaas_link_use"),
     *("totp_enrol", "totp_confirm", "totp_remove"),
     *("customer_documents", "project_documents", "user_documents", "member_documents", "offering_documents"),
+    *("offering_manager_documents", "invoice_item_documents", "customer_accounts"),
     *("offering_category_documents", "allocation_documents", "allocation_order_documents", "usage_documents"),
     *("user_usage_documents", "invoice_documents", "role_documents", "offering_type", "plan_offering"),
     "user_identify_local",
-    *("caller_direct_orgs", "login_token_caller", "login_token_issue", "offering_category_create"),
+    *("caller_direct_orgs", "caller_offerings", "login_token_caller", "login_token_issue", "offering_category_create"),
     *("user_identify", "user_identify_check"),
     *("identity_begin", "identity_take", "identity_link", "identity_login", "identity_unlink"),
     *("deployment_register", "deployment_home", "deployment_role_change", "deployment_org_create"),
@@ -692,7 +697,7 @@ def test_views_of_tenants_let_no_condition_look_before_they_have(shop: Shop) -> 
 
 def rights(shop: Shop) -> str:
     """The table of rights, for people."""
-    order = ["owner", "manager", "admin", "developer", "viewer", "allocator", "account"]
+    order = ["owner", "manager", "admin", "developer", "viewer", "allocator", "account", "offering_manager"]
     order += ["platform_admin", "staff", "support", "identity_manager"]
     held = shop.pairs("SELECT role, permissions FROM v_role")
     assert set(order) == set(held)

@@ -62,9 +62,7 @@ CREATE INDEX project_end_date_ix ON project (end_date) WHERE end_date IS NOT NUL
 SELECT class.copy_comments('class.audit_trail', 'project');
 COMMENT ON TABLE project IS 'What orgs of kind project have beyond what orgs have; a trigger makes the row with the org.';
 COMMENT ON COLUMN project.id IS 'The org.';
-COMMENT ON COLUMN project.tenant_customer_id IS 'The allocator''s account.';
 COMMENT ON COLUMN project.org_id IS 'The same, so that it is logged and kept apart as what belongs to it.';
-COMMENT ON COLUMN project.description IS 'For people.';
 COMMENT ON COLUMN project.backend_id IS 'The allocator''s own name for it; may repeat.';
 COMMENT ON COLUMN project.start_date IS 'Orders wait until that day; NULL: they do not.';
 COMMENT ON COLUMN project.end_date IS 'The last day of its allocations; NULL: open.';
@@ -84,9 +82,7 @@ CREATE TABLE offering_category (
 ) INHERITS (class.audit_trail);
 SELECT class.copy_comments('class.audit_trail', 'offering_category');
 COMMENT ON TABLE offering_category IS 'What offerings are grouped by.';
-COMMENT ON COLUMN offering_category.id IS 'Id.';
 COMMENT ON COLUMN offering_category.title IS 'Title, unique.';
-COMMENT ON COLUMN offering_category.description IS 'For people.';
 
 CREATE TABLE offering (
     id uuid NOT NULL DEFAULT new_id(),
@@ -120,15 +116,12 @@ CREATE TABLE offering (
 CREATE INDEX offering_provider_ix ON offering (provider_account_id);
 SELECT class.copy_comments('class.audit_trail', 'offering');
 COMMENT ON TABLE offering IS 'What a provider offers to allocators.';
-COMMENT ON COLUMN offering.id IS 'Id.';
 COMMENT ON COLUMN offering.provider_account_id IS 'The provider''s account.';
 COMMENT ON COLUMN offering.tenant_id IS 'Its tenant, whose customers may order; taken from the account.';
 COMMENT ON COLUMN offering.accreditation_id IS 'Where it is done: an AWS account, or the desk of the provider''s people.';
 COMMENT ON COLUMN offering.category_id IS 'The category.';
-COMMENT ON COLUMN offering.name IS 'Name.';
 COMMENT ON COLUMN offering.description IS 'In a sentence.';
 COMMENT ON COLUMN offering.state IS 'draft, active, paused or archived.';
-COMMENT ON COLUMN offering.previous_state IS 'The state before the last transition.';
 COMMENT ON COLUMN offering.paused_reason IS 'Why it is paused.';
 COMMENT ON COLUMN offering.backend IS 'manual (the provider''s people or program), aws (an account with budgets) or cluster (node-hours of this installation).';
 COMMENT ON COLUMN offering.is_shared IS 'Whether every customer of the tenant may order; else its own and those in offering_grant.';
@@ -170,16 +163,11 @@ CREATE TABLE offering_component (
 ) INHERITS (class.audit_trail);
 SELECT class.copy_comments('class.audit_trail', 'offering_component');
 COMMENT ON TABLE offering_component IS 'What an offering consists of, each with its own unit: CPU hours, GB days.';
-COMMENT ON COLUMN offering_component.id IS 'Id.';
-COMMENT ON COLUMN offering_component.offering_id IS 'The offering.';
 COMMENT ON COLUMN offering_component.type IS 'The key in limits, usages and prices.';
-COMMENT ON COLUMN offering_component.name IS 'Name.';
-COMMENT ON COLUMN offering_component.description IS 'For people.';
 COMMENT ON COLUMN offering_component.measured_unit IS 'The unit: core-hours.';
 COMMENT ON COLUMN offering_component.billing_type IS 'fixed (by the plan), usage (as reported), limit (as ordered), one (at activation) or few (at every change of plan).';
 COMMENT ON COLUMN offering_component.limit_period IS 'What the limit is for: month, quarterly, annual or total; NULL: month.';
 COMMENT ON COLUMN offering_component.limit_amount IS 'How much may be used per period.';
-COMMENT ON COLUMN offering_component.article_code IS 'For bookkeeping.';
 COMMENT ON COLUMN offering_component.min_value IS 'The least a limit may be.';
 COMMENT ON COLUMN offering_component.max_value IS 'The most a limit may be.';
 COMMENT ON COLUMN offering_component.max_available_limit IS 'The pool: what the limits of all allocations may sum up to; NULL: no pool.';
@@ -200,8 +188,6 @@ CREATE TABLE offering_pool (
 );
 ALTER TABLE offering_pool SET (fillfactor = 50);
 COMMENT ON TABLE offering_pool IS 'How much of a component with a pool is taken; its row makes those wait for each other who want the last of it.';
-COMMENT ON COLUMN offering_pool.component_id IS 'The component.';
-COMMENT ON COLUMN offering_pool.offering_id IS 'The offering.';
 COMMENT ON COLUMN offering_pool.capacity IS 'How much there is (max_available_limit).';
 COMMENT ON COLUMN offering_pool.used IS 'What allocations have, and what orders that wait have reserved.';
 
@@ -224,11 +210,6 @@ CREATE TABLE offering_plan (
 ) INHERITS (class.audit_trail);
 SELECT class.copy_comments('class.audit_trail', 'offering_plan');
 COMMENT ON TABLE offering_plan IS 'A price list of an offering.';
-COMMENT ON COLUMN offering_plan.id IS 'Id.';
-COMMENT ON COLUMN offering_plan.offering_id IS 'The offering.';
-COMMENT ON COLUMN offering_plan.name IS 'Name.';
-COMMENT ON COLUMN offering_plan.description IS 'For people.';
-COMMENT ON COLUMN offering_plan.article_code IS 'For bookkeeping.';
 COMMENT ON COLUMN offering_plan.unit IS 'What fixed prices are for: month, quarter, half_month, day, hour or quantity.';
 COMMENT ON COLUMN offering_plan.is_archived IS 'Whether nothing new is ordered with it.';
 COMMENT ON COLUMN offering_plan.max_amount IS 'How many allocations may have it; NULL: any number.';
@@ -246,7 +227,6 @@ CREATE TABLE offering_plan_component (
 );
 COMMENT ON TABLE offering_plan_component IS 'What a component costs in a plan, and how much of it the plan includes.';
 COMMENT ON COLUMN offering_plan_component.plan_id IS 'The plan.';
-COMMENT ON COLUMN offering_plan_component.component_id IS 'The component.';
 COMMENT ON COLUMN offering_plan_component.price IS 'For one unit.';
 COMMENT ON COLUMN offering_plan_component.amount IS 'The quota: how many of a fixed component the plan includes.';
 
@@ -258,8 +238,43 @@ CREATE TABLE offering_grant (
     CONSTRAINT offering_grant_tenant_customer_fk FOREIGN KEY (tenant_customer_id) REFERENCES tenant_customer (id)
 );
 COMMENT ON TABLE offering_grant IS 'Customers that may order an offering which is not shared.';
-COMMENT ON COLUMN offering_grant.offering_id IS 'The offering.';
-COMMENT ON COLUMN offering_grant.tenant_customer_id IS 'The customer''s account.';
+
+CREATE TABLE offering_manager (
+    id uuid NOT NULL DEFAULT new_id(),
+    number bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    offering_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    role text NOT NULL DEFAULT 'offering_manager',
+    expires_date timestamptz,
+    removed_date timestamptz,
+    CONSTRAINT offering_manager_pk PRIMARY KEY (id),
+    CONSTRAINT offering_manager_number_uk UNIQUE (number),
+    CONSTRAINT offering_manager_offering_fk FOREIGN KEY (offering_id) REFERENCES offering (id),
+    CONSTRAINT offering_manager_user_fk FOREIGN KEY (user_id) REFERENCES app_user (id),
+    CONSTRAINT offering_manager_role_fk FOREIGN KEY (role) REFERENCES role (name)
+) INHERITS (class.audit_trail);
+CREATE UNIQUE INDEX offering_manager_live_uk ON offering_manager (user_id, offering_id, role) WHERE removed_date IS NULL;
+CREATE INDEX offering_manager_offering_ix ON offering_manager (offering_id);
+CREATE INDEX offering_manager_expires_ix ON offering_manager (expires_date) WHERE removed_date IS NULL AND expires_date IS NOT NULL;
+SELECT class.copy_comments('class.audit_trail', 'offering_manager');
+COMMENT ON TABLE offering_manager IS 'Who manages one offering of a provider without being its owner. Kept when it has ended.';
+COMMENT ON COLUMN offering_manager.number IS 'Never-reused number.';
+COMMENT ON COLUMN offering_manager.user_id IS 'The user.';
+COMMENT ON COLUMN offering_manager.role IS 'The role.';
+COMMENT ON COLUMN offering_manager.expires_date IS 'From when it counts no more; NULL: it does not lapse.';
+COMMENT ON COLUMN offering_manager.removed_date IS 'When it was revoked or had lapsed; NULL: it holds.';
+
+CREATE FUNCTION caller_offerings() RETURNS uuid[]
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: as caller_reach.
+BEGIN
+    -- Acting for one account the caller manages that one's offerings, acting for an org none.
+    RETURN ARRAY(SELECT DISTINCT g.offering_id FROM offering_manager AS g JOIN offering AS o ON o.id = g.offering_id JOIN app_user AS u ON u.id = g.user_id AND u.status = 'active'
+        JOIN tenant_customer AS a ON a.id = o.provider_account_id AND a.is_active JOIN customer AS c ON c.id = a.customer_id AND c.status <> 'to_be_removed'
+        WHERE g.user_id = caller_user() AND g.removed_date IS NULL AND (g.expires_date IS NULL OR g.expires_date > engine_now())
+            AND a.id = COALESCE(caller_setting('caller_customer'), a.id) AND caller_setting('caller_org') IS NULL);
+END $$;
+COMMENT ON FUNCTION caller_offerings() IS 'The offerings the caller manages by a role in them, and not in their provider''s whole account.';
 
 CREATE TABLE allocation (
     id uuid NOT NULL,
@@ -305,22 +320,14 @@ CREATE TABLE allocation (
 CREATE INDEX allocation_tenant_customer_ix ON allocation (tenant_customer_id, id);
 CREATE INDEX allocation_org_ix ON allocation (org_id, id);
 CREATE INDEX allocation_provider_ix ON allocation (provider_account_id, id);
-CREATE INDEX allocation_offering_ix ON allocation (offering_id);
+CREATE INDEX allocation_offering_ix ON allocation (offering_id, id);
 CREATE INDEX allocation_end_date_ix ON allocation (end_date) WHERE end_date IS NOT NULL AND deleted_date IS NULL;
 ALTER TABLE allocation SET (fillfactor = 70);
 SELECT class.copy_comments('class.audit_trail', 'allocation');
 COMMENT ON TABLE allocation IS 'What a project was given of an offering: the inventory. Its id is that of the provision row that made it.';
-COMMENT ON COLUMN allocation.id IS 'Id.';
-COMMENT ON COLUMN allocation.tenant_customer_id IS 'The allocator''s account.';
-COMMENT ON COLUMN allocation.org_id IS 'The project.';
-COMMENT ON COLUMN allocation.provider_account_id IS 'The account of the offering''s provider, who sees it too.';
-COMMENT ON COLUMN allocation.offering_id IS 'The offering.';
 COMMENT ON COLUMN allocation.plan_id IS 'The plan; NULL: none.';
 COMMENT ON COLUMN allocation.accreditation_id IS 'Where it is done.';
-COMMENT ON COLUMN allocation.name IS 'Name.';
-COMMENT ON COLUMN allocation.description IS 'For people.';
 COMMENT ON COLUMN allocation.state IS 'creating, ok, updating, terminating, terminated or erred.';
-COMMENT ON COLUMN allocation.previous_state IS 'The state before the last transition.';
 COMMENT ON COLUMN allocation.limits IS 'How much of each component it has: {type: number}.';
 COMMENT ON COLUMN allocation.reserved IS 'What it takes of the pools: its limits, and while an order changes them the larger of both.';
 COMMENT ON COLUMN allocation.attributes IS 'As ordered.';
@@ -378,6 +385,7 @@ CREATE TABLE allocation_order (
 CREATE UNIQUE INDEX allocation_order_open_uk ON allocation_order (allocation_id) WHERE finished_date IS NULL;
 CREATE INDEX allocation_order_tenant_customer_ix ON allocation_order (tenant_customer_id, id);
 CREATE INDEX allocation_order_org_ix ON allocation_order (org_id, id);
+CREATE INDEX allocation_order_offering_ix ON allocation_order (offering_id, id);
 CREATE INDEX allocation_order_provider_ix ON allocation_order (provider_account_id, id);
 CREATE INDEX allocation_order_allocation_ix ON allocation_order (allocation_id, id);
 CREATE INDEX allocation_order_parked_ix ON allocation_order (state) WHERE state IN ('pending_project', 'pending_start_date');
@@ -386,14 +394,9 @@ SELECT class.copy_comments('class.audit_trail', 'allocation_order');
 COMMENT ON TABLE allocation_order IS 'The order of a change of an allocation, as allocators and providers see it; one per order of ours.';
 COMMENT ON COLUMN allocation_order.id IS 'The order.';
 COMMENT ON COLUMN allocation_order.item_id IS 'Its item.';
-COMMENT ON COLUMN allocation_order.tenant_customer_id IS 'The allocator''s account.';
-COMMENT ON COLUMN allocation_order.org_id IS 'The project.';
-COMMENT ON COLUMN allocation_order.provider_account_id IS 'The account of the offering''s provider, who sees it too.';
 COMMENT ON COLUMN allocation_order.allocation_id IS 'What it changes.';
-COMMENT ON COLUMN allocation_order.offering_id IS 'The offering.';
 COMMENT ON COLUMN allocation_order.type IS 'create, update or terminate.';
 COMMENT ON COLUMN allocation_order.state IS 'pending_consumer, pending_project, pending_start_date, pending_provider, executing, done, erred, rejected or canceled.';
-COMMENT ON COLUMN allocation_order.previous_state IS 'The state before the last transition.';
 COMMENT ON COLUMN allocation_order.plan_id IS 'The plan asked for.';
 COMMENT ON COLUMN allocation_order.old_plan_id IS 'The plan it had.';
 COMMENT ON COLUMN allocation_order.limits IS 'The limits asked for, all of them.';
@@ -417,11 +420,13 @@ CREATE TABLE allocation_period (
     tenant_customer_id uuid NOT NULL,
     org_id uuid NOT NULL,
     provider_account_id uuid NOT NULL,
+    offering_id uuid NOT NULL,
     allocation_id uuid NOT NULL,
     plan_id uuid,
     start_date timestamptz NOT NULL,
     end_date timestamptz,
     CONSTRAINT allocation_period_pk PRIMARY KEY (id),
+    CONSTRAINT allocation_period_offering_fk FOREIGN KEY (offering_id) REFERENCES offering (id),
     CONSTRAINT allocation_period_allocation_fk FOREIGN KEY (allocation_id) REFERENCES allocation (id),
     CONSTRAINT allocation_period_plan_fk FOREIGN KEY (plan_id) REFERENCES offering_plan (id),
     CONSTRAINT allocation_period_org_fk FOREIGN KEY (tenant_customer_id, org_id) REFERENCES org (tenant_customer_id, id),
@@ -431,20 +436,27 @@ CREATE UNIQUE INDEX allocation_period_open_uk ON allocation_period (allocation_i
 CREATE INDEX allocation_period_allocation_ix ON allocation_period (allocation_id, start_date);
 SELECT class.copy_comments('class.audit_trail', 'allocation_period');
 COMMENT ON TABLE allocation_period IS 'When an allocation had which plan.';
-COMMENT ON COLUMN allocation_period.id IS 'Id.';
-COMMENT ON COLUMN allocation_period.tenant_customer_id IS 'The allocator''s account.';
-COMMENT ON COLUMN allocation_period.org_id IS 'The project.';
-COMMENT ON COLUMN allocation_period.provider_account_id IS 'The account of the offering''s provider, who sees it too.';
-COMMENT ON COLUMN allocation_period.allocation_id IS 'The allocation.';
 COMMENT ON COLUMN allocation_period.plan_id IS 'The plan; NULL: none.';
 COMMENT ON COLUMN allocation_period.start_date IS 'From.';
 COMMENT ON COLUMN allocation_period.end_date IS 'To; NULL: it is the present one.';
+
+CREATE TABLE allocation_limit (
+    allocation_id uuid NOT NULL,
+    start_date timestamptz NOT NULL,
+    limits jsonb NOT NULL,
+    CONSTRAINT allocation_limit_pk PRIMARY KEY (allocation_id, start_date),
+    CONSTRAINT allocation_limit_allocation_fk FOREIGN KEY (allocation_id) REFERENCES allocation (id)
+);
+COMMENT ON TABLE allocation_limit IS 'Which limits an allocation had from when on: what is paid by the time is reckoned from it.';
+COMMENT ON COLUMN allocation_limit.start_date IS 'From when, until the next.';
+COMMENT ON COLUMN allocation_limit.limits IS 'As in allocation.';
 
 CREATE TABLE allocation_usage (
     id uuid NOT NULL DEFAULT new_id(),
     tenant_customer_id uuid NOT NULL,
     org_id uuid NOT NULL,
     provider_account_id uuid NOT NULL,
+    offering_id uuid NOT NULL,
     allocation_id uuid NOT NULL,
     component_id uuid NOT NULL,
     period_id uuid NOT NULL,
@@ -455,6 +467,7 @@ CREATE TABLE allocation_usage (
     usage_date timestamptz NOT NULL,
     modified_by_id uuid,
     CONSTRAINT allocation_usage_pk PRIMARY KEY (id),
+    CONSTRAINT allocation_usage_offering_fk FOREIGN KEY (offering_id) REFERENCES offering (id),
     CONSTRAINT allocation_usage_uk UNIQUE (allocation_id, component_id, period_id, billing_period),
     CONSTRAINT allocation_usage_allocation_fk FOREIGN KEY (allocation_id) REFERENCES allocation (id),
     CONSTRAINT allocation_usage_component_fk FOREIGN KEY (component_id) REFERENCES offering_component (id),
@@ -465,19 +478,12 @@ CREATE TABLE allocation_usage (
 ) INHERITS (class.audit_trail);
 CREATE INDEX allocation_usage_tenant_customer_ix ON allocation_usage (tenant_customer_id, id);
 CREATE INDEX allocation_usage_org_ix ON allocation_usage (org_id, id);
+CREATE INDEX allocation_usage_offering_ix ON allocation_usage (offering_id, id);
 CREATE INDEX allocation_usage_provider_ix ON allocation_usage (provider_account_id, id);
 SELECT class.copy_comments('class.audit_trail', 'allocation_usage');
 COMMENT ON TABLE allocation_usage IS 'How much of a component was used in a month.';
-COMMENT ON COLUMN allocation_usage.id IS 'Id.';
-COMMENT ON COLUMN allocation_usage.tenant_customer_id IS 'The allocator''s account.';
-COMMENT ON COLUMN allocation_usage.org_id IS 'The project.';
-COMMENT ON COLUMN allocation_usage.provider_account_id IS 'The account of the offering''s provider, who sees it too.';
-COMMENT ON COLUMN allocation_usage.allocation_id IS 'The allocation.';
-COMMENT ON COLUMN allocation_usage.component_id IS 'The component.';
-COMMENT ON COLUMN allocation_usage.period_id IS 'The plan period.';
 COMMENT ON COLUMN allocation_usage.billing_period IS 'The first day of the month.';
 COMMENT ON COLUMN allocation_usage.amount IS 'How much; a later report of the month replaces it.';
-COMMENT ON COLUMN allocation_usage.description IS 'For people.';
 COMMENT ON COLUMN allocation_usage.is_recurring IS 'Whether it is taken over into the next month, until another is reported.';
 COMMENT ON COLUMN allocation_usage.usage_date IS 'When it was reported.';
 COMMENT ON COLUMN allocation_usage.modified_by_id IS 'The user who reported it; NULL: a program.';
@@ -487,12 +493,14 @@ CREATE TABLE allocation_user_usage (
     tenant_customer_id uuid NOT NULL,
     org_id uuid NOT NULL,
     provider_account_id uuid NOT NULL,
+    offering_id uuid NOT NULL,
     usage_id uuid NOT NULL,
     username text NOT NULL,
     user_id uuid,
     amount numeric(20,2) NOT NULL,
     description text NOT NULL DEFAULT '',
     CONSTRAINT allocation_user_usage_pk PRIMARY KEY (id),
+    CONSTRAINT allocation_user_usage_offering_fk FOREIGN KEY (offering_id) REFERENCES offering (id),
     CONSTRAINT allocation_user_usage_usage_fk FOREIGN KEY (usage_id) REFERENCES allocation_usage (id),
     CONSTRAINT allocation_user_usage_user_fk FOREIGN KEY (user_id) REFERENCES app_user (id),
     CONSTRAINT allocation_user_usage_org_fk FOREIGN KEY (tenant_customer_id, org_id) REFERENCES org (tenant_customer_id, id),
@@ -501,15 +509,10 @@ CREATE TABLE allocation_user_usage (
 CREATE UNIQUE INDEX allocation_user_usage_uk ON allocation_user_usage (usage_id, lower(username));
 SELECT class.copy_comments('class.audit_trail', 'allocation_user_usage');
 COMMENT ON TABLE allocation_user_usage IS 'Which user used how much of it.';
-COMMENT ON COLUMN allocation_user_usage.id IS 'Id.';
-COMMENT ON COLUMN allocation_user_usage.tenant_customer_id IS 'The allocator''s account.';
-COMMENT ON COLUMN allocation_user_usage.org_id IS 'The project.';
-COMMENT ON COLUMN allocation_user_usage.provider_account_id IS 'The account of the offering''s provider, who sees it too.';
 COMMENT ON COLUMN allocation_user_usage.usage_id IS 'The usage it is a part of.';
 COMMENT ON COLUMN allocation_user_usage.username IS 'The user, as the provider names him.';
 COMMENT ON COLUMN allocation_user_usage.user_id IS 'The user here, if he is one.';
 COMMENT ON COLUMN allocation_user_usage.amount IS 'How much.';
-COMMENT ON COLUMN allocation_user_usage.description IS 'For people.';
 
 CREATE TABLE invoice (
     id uuid NOT NULL DEFAULT new_id(),
@@ -530,9 +533,7 @@ CREATE TABLE invoice (
 ) INHERITS (class.audit_trail);
 SELECT class.copy_comments('class.audit_trail', 'invoice');
 COMMENT ON TABLE invoice IS 'What a customer''s allocations cost in a month.';
-COMMENT ON COLUMN invoice.id IS 'Id.';
 COMMENT ON COLUMN invoice.number IS 'Its number.';
-COMMENT ON COLUMN invoice.tenant_customer_id IS 'The customer''s account.';
 COMMENT ON COLUMN invoice.year IS 'The year.';
 COMMENT ON COLUMN invoice.month IS 'The month, from 1.';
 COMMENT ON COLUMN invoice.state IS 'pending (the month goes on), created, paid or canceled.';
@@ -550,7 +551,7 @@ CREATE TABLE invoice_item (
     period_id uuid NOT NULL,
     name text NOT NULL,
     unit_price numeric(22,10) NOT NULL,
-    quantity numeric(20,2) NOT NULL,
+    quantity numeric(20,4) NOT NULL,
     start_date date NOT NULL,
     end_date date NOT NULL,
     CONSTRAINT invoice_item_pk PRIMARY KEY (id),
@@ -563,13 +564,7 @@ CREATE TABLE invoice_item (
 ) INHERITS (class.audit_trail);
 SELECT class.copy_comments('class.audit_trail', 'invoice_item');
 COMMENT ON TABLE invoice_item IS 'What a component of an allocation costs in a month.';
-COMMENT ON COLUMN invoice_item.id IS 'Id.';
 COMMENT ON COLUMN invoice_item.invoice_id IS 'The invoice.';
-COMMENT ON COLUMN invoice_item.tenant_customer_id IS 'The customer''s account.';
-COMMENT ON COLUMN invoice_item.org_id IS 'The project.';
-COMMENT ON COLUMN invoice_item.allocation_id IS 'The allocation.';
-COMMENT ON COLUMN invoice_item.component_id IS 'The component.';
-COMMENT ON COLUMN invoice_item.period_id IS 'The plan period.';
 COMMENT ON COLUMN invoice_item.name IS 'For people.';
 COMMENT ON COLUMN invoice_item.unit_price IS 'For one unit.';
 COMMENT ON COLUMN invoice_item.quantity IS 'How many.';
@@ -622,10 +617,7 @@ CREATE TABLE provision_allocation (
 ) INHERITS (class.audit_trail, class.provision);
 SELECT class.adopt_provision('provision_allocation', job_type => 'provision_allocation_create', providers => '{aws,manual}', failure => true);
 COMMENT ON TABLE provision_allocation IS 'Gives a project something of an offering.';
-COMMENT ON COLUMN provision_allocation.offering_id IS 'The offering.';
 COMMENT ON COLUMN provision_allocation.plan_id IS 'The plan.';
-COMMENT ON COLUMN provision_allocation.name IS 'Name.';
-COMMENT ON COLUMN provision_allocation.description IS 'For people.';
 COMMENT ON COLUMN provision_allocation.limits IS 'How much of each component.';
 COMMENT ON COLUMN provision_allocation.attributes IS 'What else the provider wants to know.';
 
@@ -638,7 +630,6 @@ CREATE TABLE provision_allocation_update (
 ) INHERITS (class.audit_trail, class.provision);
 SELECT class.adopt_provision('provision_allocation_update', job_type => 'provision_allocation_update', providers => '{aws,manual}', failure => true);
 COMMENT ON TABLE provision_allocation_update IS 'Changes limits or plan of an allocation.';
-COMMENT ON COLUMN provision_allocation_update.allocation_id IS 'The allocation.';
 COMMENT ON COLUMN provision_allocation_update.plan_id IS 'The plan it is to have.';
 COMMENT ON COLUMN provision_allocation_update.limits IS 'The limits it is to have; a component that is not named keeps its own.';
 
@@ -649,35 +640,57 @@ CREATE TABLE provision_allocation_terminate (
 ) INHERITS (class.audit_trail, class.provision);
 SELECT class.adopt_provision('provision_allocation_terminate', job_type => 'provision_allocation_terminate', providers => '{aws,manual}', failure => true);
 COMMENT ON TABLE provision_allocation_terminate IS 'Ends an allocation.';
-COMMENT ON COLUMN provision_allocation_terminate.allocation_id IS 'The allocation.';
 COMMENT ON COLUMN provision_allocation_terminate.attributes IS 'How.';
+
+-- What means the same everywhere.
+DO $$
+DECLARE
+    _column record;
+BEGIN
+    FOR _column IN
+        SELECT a.attrelid::regclass AS place, a.attname AS name, m.meaning FROM (VALUES
+            ('id', 'Id.'), ('tenant_customer_id', 'The allocator''s account.'), ('org_id', 'The project.'), ('provider_account_id', 'The account of the offering''s provider, who sees it too.'),
+            ('offering_id', 'The offering.'), ('allocation_id', 'The allocation.'), ('component_id', 'The component.'), ('period_id', 'The plan period.'), ('name', 'Name.'), ('description', 'For people.'),
+            ('article_code', 'For bookkeeping.'), ('previous_state', 'The state before the last transition.')) AS m (name, meaning)
+        JOIN pg_attribute AS a ON a.attname = m.name AND col_description(a.attrelid, a.attnum) IS NULL
+        WHERE a.attrelid = ANY ('{project,offering_category,offering,offering_component,offering_pool,offering_plan,offering_plan_component,offering_grant,offering_manager,allocation,allocation_order,allocation_period,allocation_limit,allocation_usage,allocation_user_usage,invoice,invoice_item,provision_allocation,provision_allocation_update,provision_allocation_terminate}'::regclass[])
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', _column.place, _column.name, _column.meaning);
+    END LOOP;
+END $$;
 
 SELECT class.tenancy_policy('project', $$tenant_customer_id = ANY ((SELECT caller_customers())::uuid[]) OR org_id = ANY ((SELECT caller_direct_orgs())::uuid[])$$);
 SELECT class.tenancy_policy('offering_grant', $$tenant_customer_id = ANY ((SELECT caller_accounts())::uuid[])$$);
-SELECT class.tenancy_policy('allocation', $$tenant_customer_id = ANY ((SELECT caller_customers())::uuid[]) OR org_id = ANY ((SELECT caller_direct_orgs())::uuid[]) OR provider_account_id = ANY ((SELECT caller_customers())::uuid[])$$);
-SELECT class.tenancy_policy('allocation_order', $$tenant_customer_id = ANY ((SELECT caller_customers())::uuid[]) OR org_id = ANY ((SELECT caller_direct_orgs())::uuid[]) OR provider_account_id = ANY ((SELECT caller_customers())::uuid[])$$);
-SELECT class.tenancy_policy('allocation_period', $$tenant_customer_id = ANY ((SELECT caller_customers())::uuid[]) OR org_id = ANY ((SELECT caller_direct_orgs())::uuid[]) OR provider_account_id = ANY ((SELECT caller_customers())::uuid[])$$);
-SELECT class.tenancy_policy('allocation_usage', $$tenant_customer_id = ANY ((SELECT caller_customers())::uuid[]) OR org_id = ANY ((SELECT caller_direct_orgs())::uuid[]) OR provider_account_id = ANY ((SELECT caller_customers())::uuid[])$$);
-SELECT class.tenancy_policy('allocation_user_usage', $$tenant_customer_id = ANY ((SELECT caller_customers())::uuid[]) OR org_id = ANY ((SELECT caller_direct_orgs())::uuid[]) OR provider_account_id = ANY ((SELECT caller_customers())::uuid[])$$);
+SELECT class.tenancy_policy(t, $$tenant_customer_id = ANY ((SELECT caller_customers())::uuid[]) OR org_id = ANY ((SELECT caller_direct_orgs())::uuid[]) OR provider_account_id = ANY ((SELECT caller_customers())::uuid[])
+    OR offering_id = ANY ((SELECT caller_offerings())::uuid[])$$) FROM unnest('{allocation,allocation_order,allocation_period,allocation_usage,allocation_user_usage}'::regclass[]) AS t;
+SELECT class.tenancy_policy('allocation_limit', $$allocation_id IN (SELECT id FROM allocation)$$);
+SELECT class.tenancy_policy('offering_manager', $$user_id = (SELECT caller_user()) OR offering_id = ANY ((SELECT caller_offerings())::uuid[]) OR offering_id IN (SELECT id FROM offering WHERE provider_account_id = ANY ((SELECT caller_customers())::uuid[]))$$);
 SELECT class.tenancy_policy('invoice', $$tenant_customer_id = ANY ((SELECT caller_customers())::uuid[])$$);
 SELECT class.tenancy_policy('invoice_item', $$tenant_customer_id = ANY ((SELECT caller_customers())::uuid[])$$);
 SELECT class.tenancy_policy('login_token', $$false$$);
-SELECT class.tenancy_policy('offering', $$provider_account_id = ANY ((SELECT caller_customers())::uuid[]) OR (state IN ('active', 'paused') AND (is_shared OR id IN (SELECT offering_id FROM offering_grant)) AND tenant_id IN (SELECT tenant_id FROM tenant_customer))$$);
+SELECT class.tenancy_policy('offering', $$provider_account_id = ANY ((SELECT caller_customers())::uuid[]) OR id = ANY ((SELECT caller_offerings())::uuid[]) OR (state IN ('active', 'paused') AND (is_shared OR id IN (SELECT offering_id FROM offering_grant)) AND tenant_id IN (SELECT tenant_id FROM tenant_customer))$$);
 SELECT class.tenancy_policy('offering_component', $$offering_id IN (SELECT id FROM offering)$$);
 SELECT class.tenancy_policy('offering_pool', $$offering_id IN (SELECT id FROM offering)$$);
 SELECT class.tenancy_policy('offering_plan', $$offering_id IN (SELECT id FROM offering)$$);
 SELECT class.tenancy_policy('offering_plan_component', $$plan_id IN (SELECT id FROM offering_plan)$$);
 SELECT class.tenancy_policy('remote_user', $$id IN (SELECT id FROM app_user)$$);
 
+-- Whoever decides about an offering sees who manages it.
+ALTER POLICY tenant ON app_user USING ((SELECT caller_sees_all()) OR id = (SELECT caller_user()) OR id IN (SELECT user_id FROM membership WHERE state <> 'removed')
+    OR customer_id IN (SELECT customer_id FROM tenant_customer WHERE id = ANY ((SELECT caller_customers())::uuid[])) OR id IN (SELECT user_id FROM offering_manager WHERE removed_date IS NULL));
+
 INSERT INTO class.audit_mask VALUES ('remote_user', '{cuid,attributes}');
 
+ALTER TABLE role DROP CONSTRAINT role_scope_ck, ADD CONSTRAINT role_scope_ck CHECK (scope IN ('platform', 'customer', 'org', 'offering'));
+COMMENT ON COLUMN role.scope IS 'The least it can be held in: org, customer, offering or platform.';
+INSERT INTO role VALUES ('offering_manager', 'offering', 'provides what is ordered of an offering');
 INSERT INTO permission VALUES
     ('allocation.change', 'change and end allocations'),
     ('allocation.approve', 'approve orders of allocations for the allocator'),
     ('offering.change', 'make and change offerings, and provide what is ordered of them');
 INSERT INTO role_permission VALUES
     ('owner', 'allocation.change'), ('manager', 'allocation.change'), ('admin', 'allocation.change'), ('allocator', 'allocation.change'),
-    ('owner', 'allocation.approve'), ('allocator', 'allocation.approve'), ('owner', 'offering.change');
+    ('owner', 'allocation.approve'), ('allocator', 'allocation.approve'), ('owner', 'offering.change'), ('offering_manager', 'offering.change');
 INSERT INTO role_permission SELECT r, p FROM unnest('{platform_admin,staff}'::text[]) AS r CROSS JOIN unnest('{allocation.change,allocation.approve,offering.change}'::text[]) AS p;
 
 INSERT INTO state_transition (machine, from_state, to_state, meaning) VALUES

@@ -11,12 +11,24 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION allocation_state_name(text) IS 'A state as people are shown it.';
 
-CREATE OR REPLACE FUNCTION caller_reaches(p_account uuid, p_org uuid, p_provider uuid DEFAULT NULL) RETURNS boolean
+CREATE OR REPLACE FUNCTION caller_reaches(p_account uuid, p_org uuid, p_provider uuid DEFAULT NULL, p_offering uuid DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
-    RETURN caller_sees_all() OR EXISTS (SELECT FROM caller_reach() AS r WHERE (r.org_id IS NULL AND r.tenant_customer_id IN (p_account, p_provider)) OR r.org_id = p_org);
+    RETURN caller_sees_all() OR EXISTS (SELECT FROM caller_reach() AS r WHERE (r.org_id IS NULL AND r.tenant_customer_id IN (p_account, p_provider)) OR r.org_id = p_org) OR p_offering = ANY (caller_offerings());
 END $$;
-COMMENT ON FUNCTION caller_reaches(uuid, uuid, uuid) IS 'Whether the caller sees what is a project''s: as its allocator, as its member, or as the provider of it.';
+COMMENT ON FUNCTION caller_reaches(uuid, uuid, uuid, uuid) IS 'Whether the caller sees what is a project''s: as its allocator, as its member, as the provider of it, or as a manager of the offering.';
+
+CREATE OR REPLACE FUNCTION offering_may(p_offering uuid) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: as caller_may.
+DECLARE
+    _account constant uuid := (SELECT provider_account_id FROM offering WHERE id = p_offering);
+BEGIN
+    RETURN _account IS NOT NULL AND (caller_may('offering.change', _account)
+        OR (p_offering = ANY (caller_offerings()) AND EXISTS (SELECT FROM role_permission WHERE role = 'offering_manager' AND permission = 'offering.change')
+            AND NOT EXISTS (SELECT FROM tenant_customer AS a JOIN customer AS c ON c.id = a.customer_id WHERE a.id = _account AND c.status = 'suspended')));
+END $$;
+COMMENT ON FUNCTION offering_may(uuid) IS 'Whether the caller provides what is ordered of an offering: by a right in its provider''s account, or by a role in the offering.';
 
 CREATE OR REPLACE FUNCTION caller_require_field(p_permission text, p_account uuid, p_org uuid, p_field text, p_which text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
@@ -66,7 +78,7 @@ COMMENT ON FUNCTION allocation_request(text, jsonb, text, boolean) IS 'Orders al
 CREATE OR REPLACE FUNCTION allocation_require_change(p_allocation allocation, p_operation text, p_which text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
-    IF p_allocation.id IS NOT NULL AND caller_may('offering.change', p_allocation.provider_account_id) THEN
+    IF offering_may(p_allocation.offering_id) THEN
         IF p_operation = 'allocation.terminate' OR caller_may('allocation.change', p_allocation.tenant_customer_id, p_allocation.org_id) THEN
             RETURN;
         END IF;
@@ -105,7 +117,7 @@ CREATE OR REPLACE FUNCTION allocation_order_admit() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: whoever orders may not write orders.
 DECLARE
-    _is_provider constant boolean := NEW.type = 'terminate' AND caller_may('offering.change', NEW.provider_account_id);
+    _is_provider constant boolean := NEW.type = 'terminate' AND offering_may(NEW.offering_id);
 BEGIN
     IF _is_provider OR caller_may('allocation.approve', NEW.tenant_customer_id, NEW.org_id)
         OR EXISTS (SELECT FROM offering AS o WHERE o.id = NEW.offering_id AND ((NOT o.is_shared AND caller_may('allocation.change', NEW.tenant_customer_id, NEW.org_id))
@@ -164,7 +176,7 @@ DECLARE
     _order allocation_order;
 BEGIN
     SELECT * INTO _order FROM allocation_order WHERE id = p_id;
-    IF _order.id IS NULL OR NOT caller_reaches(_order.tenant_customer_id, _order.org_id, _order.provider_account_id) THEN
+    IF _order.id IS NULL OR NOT caller_reaches(_order.tenant_customer_id, _order.org_id, _order.provider_account_id, _order.offering_id) THEN
         PERFORM refuse('PV404', 'order not found', p_id::text, 'SELECT * FROM v_allocation_order');
     ELSIF NOT allocation_order_may(_order, p_action) THEN
         PERFORM refuse('PV403', 'the right to do this is not held', p_action, 'v_role shows who may what');
@@ -202,12 +214,7 @@ BEGIN
         WHEN 'reject_by_consumer' THEN caller_may('allocation.approve', p_order.tenant_customer_id, p_order.org_id) OR (p_order.created_by_id = caller_user() AND caller_may('order.cancel', p_order.tenant_customer_id, p_order.org_id))
         WHEN 'cancel' THEN caller_may('order.cancel', p_order.tenant_customer_id, p_order.org_id)
         WHEN 'retry' THEN caller_may(CASE p_order.type WHEN 'create' THEN 'order.create' ELSE 'allocation.change' END, p_order.tenant_customer_id, p_order.org_id)
-        WHEN 'approve_by_provider' THEN caller_may('offering.change', p_order.provider_account_id)
-        WHEN 'reject_by_provider' THEN caller_may('offering.change', p_order.provider_account_id)
-        WHEN 'set_state_executing' THEN caller_may('offering.change', p_order.provider_account_id)
-        WHEN 'set_state_done' THEN caller_may('offering.change', p_order.provider_account_id)
-        WHEN 'set_state_erred' THEN caller_may('offering.change', p_order.provider_account_id)
-        ELSE false END;
+        ELSE p_action IN ('approve_by_provider', 'reject_by_provider', 'set_state_executing', 'set_state_done', 'set_state_erred') AND offering_may(p_order.offering_id) END;
 END $$;
 COMMENT ON FUNCTION allocation_order_may(allocation_order, text) IS 'Whether the caller may say that to an order.';
 
@@ -274,7 +281,7 @@ DECLARE
     _allocation allocation;
 BEGIN
     SELECT * INTO _allocation FROM allocation WHERE id = p_id;
-    IF _allocation.id IS NULL OR NOT caller_reaches(_allocation.tenant_customer_id, _allocation.org_id, _allocation.provider_account_id) THEN
+    IF _allocation.id IS NULL OR NOT caller_reaches(_allocation.tenant_customer_id, _allocation.org_id, _allocation.provider_account_id, _allocation.offering_id) THEN
         PERFORM refuse('PV404', 'allocation not found', p_id::text, 'SELECT * FROM v_allocation');
     END IF;
     SELECT * INTO _allocation FROM allocation WHERE id = p_id FOR NO KEY UPDATE;
@@ -291,7 +298,7 @@ DECLARE
 BEGIN
     PERFORM check_fields('allocation', ARRAY[p], '{}', '{"name": "string", "description": "string", "end_date": "string|null", "options": "object"}');
     PERFORM caller_require('allocation.change', _allocation.tenant_customer_id, _allocation.org_id, 'allocation', p_id::text)
-    WHERE NOT caller_may('offering.change', _allocation.provider_account_id);
+    WHERE NOT offering_may(_allocation.offering_id);
     _new := jsonb_populate_record(_allocation, p);
     IF _allocation.state = 'terminated' THEN
         PERFORM refuse('PV409', 'Valid states for operation: OK, Erred.', p_id || ' is Terminated', 'order another');
@@ -308,7 +315,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     _allocation allocation := allocation_for(p_id);
 BEGIN
-    IF NOT caller_may('offering.change', _allocation.provider_account_id) THEN
+    IF NOT offering_may(_allocation.offering_id) THEN
         PERFORM refuse('PV403', 'the right to do this is not held', 'offering.change', 'ask the provider');
     ELSIF _allocation.state = 'terminated' OR (p_action IN ('set_limits', 'set_as_ok', 'set_as_erred') AND (_allocation.state NOT IN ('ok', 'erred')
         OR EXISTS (SELECT FROM allocation_order WHERE allocation_id = p_id AND finished_date IS NULL))) THEN
@@ -375,8 +382,9 @@ BEGIN
             PERFORM allocation_tell(_allocation, CASE WHEN _days <= 7 THEN 'ending_soon' ELSE 'ending' END, format('it ends on %s', allocation_end_day(_allocation)));
         END IF;
     END LOOP;
-    PERFORM invoice_close(i) FROM invoice AS i WHERE i.state = 'pending' AND make_date(i.year, i.month, 1) < date_trunc('month', engine_now() AT TIME ZONE 'UTC');
     PERFORM sweep_node_hours();
+    PERFORM invoice_close(i) FROM invoice AS i WHERE i.state = 'pending' AND make_date(i.year, i.month, 1) < date_trunc('month', engine_now() AT TIME ZONE 'UTC');
+    UPDATE offering_manager SET removed_date = engine_now() WHERE removed_date IS NULL AND expires_date <= engine_now();
     DELETE FROM login_token WHERE expires_date < engine_now();
 EXCEPTION WHEN lock_not_available THEN
     -- Somebody is at one of these rows; the next sweep comes soon.

@@ -64,6 +64,18 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION member_documents(uuid[]) IS 'Members of projects and customers as the allocators'' API tells them.';
 
+CREATE OR REPLACE FUNCTION offering_manager_documents(p_ids uuid[]) RETURNS SETOF jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC' AS $$
+-- SECURITY DEFINER: see above.
+BEGIN
+    RETURN QUERY SELECT to_jsonb(d) FROM unnest(p_ids) WITH ORDINALITY AS i (id, n) JOIN offering_manager AS m ON m.id = i.id JOIN offering AS o ON o.id = m.offering_id
+        AND (caller_sees_all() OR o.provider_account_id = ANY (caller_customers()) OR o.id = ANY (caller_offerings()))
+    JOIN app_user AS u ON u.id = m.user_id LEFT JOIN app_user AS b ON lower(b.username) = lower(m.created_by)
+    CROSS JOIN LATERAL (SELECT m.id AS uuid, m.role, m.created_date AS created, m.expires_date AS expiration_time, u.id AS user_uuid, u.username AS user_username, COALESCE(u.name, '') AS user_full_name, COALESCE(u.email, '') AS user_email,
+        NULL::text AS user_image, b.id AS created_by_uuid, b.name AS created_by_full_name) AS d ORDER BY i.n;
+END $$;
+COMMENT ON FUNCTION offering_manager_documents(uuid[]) IS 'Managers of offerings as the allocators'' API tells them.';
+
 -- Offerings ----------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION component_documents(p_offering uuid) RETURNS jsonb
@@ -99,7 +111,7 @@ DECLARE
         "thumbnail": null, "image": null, "rating": null, "screenshots": [], "files": [], "endpoints": [], "roles": [], "scope": null, "backend_id": "", "latitude": null, "longitude": null, "country": "", "citation_count": -1, "datacite_doi": "",
         "attributes": {}, "options": {"options": {}, "order": []}, "resource_options": {"options": {}, "order": []}, "plugin_options": {}, "backend_metadata": {}}';
 BEGIN
-    RETURN QUERY SELECT _blank || o.details || to_jsonb(d) FROM unnest(p_ids) WITH ORDINALITY AS i (id, n) JOIN offering AS o ON o.id = i.id AND (_all OR o.provider_account_id = ANY (_accounts)
+    RETURN QUERY SELECT _blank || o.details || to_jsonb(d) FROM unnest(p_ids) WITH ORDINALITY AS i (id, n) JOIN offering AS o ON o.id = i.id AND (_all OR o.provider_account_id = ANY (_accounts) OR o.id = ANY (caller_offerings())
             OR EXISTS (SELECT FROM offering_grant AS g WHERE g.offering_id = o.id AND g.tenant_customer_id = ANY (_accounts)) OR (o.is_shared AND o.state IN ('active', 'paused') AND EXISTS (SELECT FROM tenant_customer AS t WHERE t.id = ANY (_accounts) AND t.tenant_id = o.tenant_id)))
     JOIN offering_category AS g ON g.id = o.category_id JOIN tenant_customer AS a ON a.id = o.provider_account_id JOIN customer AS c ON c.id = a.customer_id
     CROSS JOIN LATERAL (SELECT o.id AS uuid, o.name, label(o.name) AS slug, o.description, o.created_date AS created, allocation_state_name(o.state) AS state, offering_type(o) AS type, o.is_shared AS shared, o.is_billable AS billable,
@@ -136,9 +148,10 @@ DECLARE
     _all constant boolean := caller_sees_all();
     _accounts constant uuid[] := caller_customers();
     _orgs constant uuid[] := caller_direct_orgs();
+    _offerings constant uuid[] := caller_offerings();
 BEGIN
     RETURN QUERY SELECT offering_block(a.offering_id, a.plan_id, a.org_id) || to_jsonb(d) FROM unnest(p_ids) WITH ORDINALITY AS i (id, n) JOIN allocation AS a ON a.id = i.id
-        AND (_all OR a.tenant_customer_id = ANY (_accounts) OR a.org_id = ANY (_orgs) OR a.provider_account_id = ANY (_accounts))
+        AND (_all OR a.tenant_customer_id = ANY (_accounts) OR a.org_id = ANY (_orgs) OR a.provider_account_id = ANY (_accounts) OR a.offering_id = ANY (_offerings))
     LEFT JOIN LATERAL (SELECT bool_or(c.billing_type = 'usage') AS has_usage, bool_or(c.billing_type = 'limit') AS has_limit FROM offering_component AS c WHERE c.offering_id = a.offering_id) AS b ON true
     LEFT JOIN LATERAL (SELECT jsonb_object_agg(s.type, s.amount) AS used FROM (SELECT c.type, sum(u.amount) AS amount FROM allocation_usage AS u JOIN offering_component AS c ON c.id = u.component_id WHERE u.allocation_id = a.id GROUP BY 1) AS s) AS t ON true
     LEFT JOIN allocation_order AS e ON e.allocation_id = a.id AND e.finished_date IS NULL LEFT JOIN allocation_order AS f ON f.allocation_id = a.id AND f.type = 'create'
@@ -156,9 +169,10 @@ DECLARE
     _all constant boolean := caller_sees_all();
     _accounts constant uuid[] := caller_customers();
     _orgs constant uuid[] := caller_direct_orgs();
+    _offerings constant uuid[] := caller_offerings();
 BEGIN
     RETURN QUERY SELECT offering_block(o.offering_id, o.plan_id, o.org_id) || to_jsonb(d) FROM unnest(p_ids) WITH ORDINALITY AS i (id, n) JOIN allocation_order AS o ON o.id = i.id
-        AND (_all OR o.tenant_customer_id = ANY (_accounts) OR o.org_id = ANY (_orgs) OR o.provider_account_id = ANY (_accounts))
+        AND (_all OR o.tenant_customer_id = ANY (_accounts) OR o.org_id = ANY (_orgs) OR o.provider_account_id = ANY (_accounts) OR o.offering_id = ANY (_offerings))
     JOIN allocation AS a ON a.id = o.allocation_id LEFT JOIN app_user AS b ON b.id = o.created_by_id LEFT JOIN app_user AS c ON c.id = o.consumer_reviewed_by_id LEFT JOIN app_user AS p ON p.id = o.provider_reviewed_by_id
     LEFT JOIN offering_plan AS x ON x.id = o.old_plan_id LEFT JOIN offering_plan AS y ON y.id = o.plan_id
     CROSS JOIN LATERAL (SELECT o.id AS uuid, o.item_id AS item_uuid, upper(left(o.type, 1)) || substr(o.type, 2) AS type, replace(o.state, '_', '-') AS state, o.attributes || jsonb_build_object('name', a.name) AS attributes, o.limits, COALESCE(o.cost, 0)::numeric(22,10)::text AS cost,
@@ -196,7 +210,7 @@ DECLARE
     _allocation allocation;
 BEGIN
     SELECT * INTO _allocation FROM allocation WHERE id = p_id;
-    IF _allocation.id IS NULL OR NOT caller_reaches(_allocation.tenant_customer_id, _allocation.org_id, _allocation.provider_account_id) THEN
+    IF _allocation.id IS NULL OR NOT caller_reaches(_allocation.tenant_customer_id, _allocation.org_id, _allocation.provider_account_id, _allocation.offering_id) THEN
         PERFORM refuse('PV404', 'allocation not found', p_id::text, 'SELECT * FROM v_allocation');
     END IF;
     RETURN _allocation;
@@ -210,9 +224,10 @@ DECLARE
     _all constant boolean := caller_sees_all();
     _accounts constant uuid[] := caller_customers();
     _orgs constant uuid[] := caller_direct_orgs();
+    _offerings constant uuid[] := caller_offerings();
 BEGIN
     RETURN QUERY SELECT to_jsonb(d) FROM unnest(p_ids) WITH ORDINALITY AS i (id, n) JOIN allocation_usage AS u ON u.id = i.id
-        AND (_all OR u.tenant_customer_id = ANY (_accounts) OR u.org_id = ANY (_orgs) OR u.provider_account_id = ANY (_accounts))
+        AND (_all OR u.tenant_customer_id = ANY (_accounts) OR u.org_id = ANY (_orgs) OR u.provider_account_id = ANY (_accounts) OR u.offering_id = ANY (_offerings))
     JOIN offering_component AS c ON c.id = u.component_id JOIN allocation AS a ON a.id = u.allocation_id JOIN offering AS o ON o.id = a.offering_id JOIN org AS j ON j.id = u.org_id
     JOIN tenant_customer AS t ON t.id = u.tenant_customer_id JOIN customer AS k ON k.id = t.customer_id LEFT JOIN app_user AS m ON m.id = u.modified_by_id
     CROSS JOIN LATERAL (SELECT u.id AS uuid, u.created_date AS created, u.description, c.type, c.name, c.measured_unit, u.amount::text AS usage, u.usage_date AS date, u.is_recurring AS recurring, a.id AS resource_uuid, a.name AS resource_name,
@@ -227,10 +242,11 @@ DECLARE
     _all constant boolean := caller_sees_all();
     _accounts constant uuid[] := caller_customers();
     _orgs constant uuid[] := caller_direct_orgs();
+    _offerings constant uuid[] := caller_offerings();
 BEGIN
     RETURN QUERY SELECT jsonb_build_object('uuid', u.id, 'username', u.username, 'user_uuid', u.user_id, 'usage', u.amount::text, 'description', u.description, 'component_usage_uuid', u.usage_id, 'component_type', c.type,
         'measured_unit', c.measured_unit, 'resource_uuid', g.allocation_id, 'billing_period', g.billing_period, 'created', u.created_date)
-    FROM unnest(p_ids) WITH ORDINALITY AS i (id, n) JOIN allocation_user_usage AS u ON u.id = i.id AND (_all OR u.tenant_customer_id = ANY (_accounts) OR u.org_id = ANY (_orgs) OR u.provider_account_id = ANY (_accounts))
+    FROM unnest(p_ids) WITH ORDINALITY AS i (id, n) JOIN allocation_user_usage AS u ON u.id = i.id AND (_all OR u.tenant_customer_id = ANY (_accounts) OR u.org_id = ANY (_orgs) OR u.provider_account_id = ANY (_accounts) OR u.offering_id = ANY (_offerings))
     JOIN allocation_usage AS g ON g.id = u.usage_id JOIN offering_component AS c ON c.id = g.component_id ORDER BY i.n;
 END $$;
 COMMENT ON FUNCTION user_usage_documents(uuid[]) IS 'What users used, as the allocators'' API tells it.';
@@ -244,14 +260,28 @@ DECLARE
 BEGIN
     RETURN QUERY SELECT jsonb_build_object('uuid', v.id, 'number', v.number, 'customer_uuid', c.id, 'customer_details', jsonb_build_object('uuid', c.id, 'name', c.name, 'email', c.email), 'issuer_details', jsonb_build_object('name', n.name),
         'state', v.state, 'year', v.year, 'month', v.month, 'invoice_date', v.invoice_date, 'due_date', v.due_date, 'price', x.price::numeric(22,2)::text, 'tax', round(x.price * v.tax_percent / 100, 2)::text,
-        'total', round(x.price * (1 + v.tax_percent / 100), 2)::text, 'items', x.items)
+        'total', round(x.price * (1 + v.tax_percent / 100), 2)::text, 'items', (SELECT COALESCE(jsonb_agg(d), '[]') FROM invoice_item_documents(x.items) AS d))
     FROM unnest(p_ids) WITH ORDINALITY AS i (id, n) JOIN invoice AS v ON v.id = i.id AND (_all OR v.tenant_customer_id = ANY (_accounts)) JOIN tenant_customer AS a ON a.id = v.tenant_customer_id JOIN customer AS c ON c.id = a.customer_id JOIN tenant AS n ON n.id = a.tenant_id
-    CROSS JOIN LATERAL (SELECT COALESCE(sum(round(l.unit_price * l.quantity, 2)), 0) AS price, COALESCE(jsonb_agg(jsonb_build_object('uuid', l.id, 'name', l.name, 'price', round(l.unit_price * l.quantity, 2)::text, 'tax', '0.00',
-            'total', round(l.unit_price * l.quantity, 2)::text, 'unit_price', l.unit_price::text, 'unit', 'month', 'measured_unit', m.measured_unit, 'quantity', l.quantity::text, 'start', l.start_date, 'end', l.end_date, 'article_code', m.article_code,
-            'project_name', o.name, 'project_uuid', o.id, 'resource_name', r.name, 'resource_uuid', r.id, 'details', jsonb_build_object('offering_component_type', m.type, 'resource_uuid', r.id)) ORDER BY l.id), '[]') AS items
-        FROM invoice_item AS l JOIN offering_component AS m ON m.id = l.component_id JOIN org AS o ON o.id = l.org_id JOIN allocation AS r ON r.id = l.allocation_id WHERE l.invoice_id = v.id) AS x ORDER BY i.n;
+    CROSS JOIN LATERAL (SELECT COALESCE(sum(round(l.unit_price * l.quantity, 2)), 0) AS price, array_agg(l.id ORDER BY l.id) AS items FROM invoice_item AS l WHERE l.invoice_id = v.id) AS x ORDER BY i.n;
 END $$;
 COMMENT ON FUNCTION invoice_documents(uuid[]) IS 'Invoices as the allocators'' API tells them.';
+
+CREATE OR REPLACE FUNCTION invoice_item_documents(p_ids uuid[]) RETURNS SETOF jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC' AS $$
+-- SECURITY DEFINER: see above.
+DECLARE
+    _all constant boolean := caller_sees_all();
+    _accounts constant uuid[] := caller_customers();
+BEGIN
+    RETURN QUERY SELECT jsonb_build_object('uuid', l.id, 'invoice_uuid', l.invoice_id, 'name', l.name, 'price', round(l.unit_price * l.quantity, 2)::text, 'tax', round(l.unit_price * l.quantity * v.tax_percent / 100, 2)::text,
+        'total', round(l.unit_price * l.quantity * (1 + v.tax_percent / 100), 2)::text, 'unit_price', l.unit_price::text,
+        'unit', CASE m.billing_type WHEN 'fixed' THEN n.unit WHEN 'limit' THEN CASE COALESCE(m.limit_period, 'month') WHEN 'month' THEN 'month' WHEN 'quarterly' THEN 'quarter' ELSE 'quantity' END ELSE 'quantity' END,
+        'measured_unit', m.measured_unit, 'quantity', l.quantity::text, 'start', l.start_date, 'end', l.end_date, 'article_code', m.article_code, 'project_name', o.name, 'project_uuid', o.id,
+        'resource_name', r.name, 'resource_uuid', r.id, 'details', jsonb_build_object('offering_component_type', m.type, 'resource_uuid', r.id))
+    FROM unnest(p_ids) WITH ORDINALITY AS i (id, n) JOIN invoice_item AS l ON l.id = i.id AND (_all OR l.tenant_customer_id = ANY (_accounts)) JOIN invoice AS v ON v.id = l.invoice_id JOIN offering_component AS m ON m.id = l.component_id
+    JOIN org AS o ON o.id = l.org_id JOIN allocation AS r ON r.id = l.allocation_id JOIN allocation_period AS t ON t.id = l.period_id LEFT JOIN offering_plan AS n ON n.id = t.plan_id ORDER BY i.n;
+END $$;
+COMMENT ON FUNCTION invoice_item_documents(uuid[]) IS 'Lines of invoices as the allocators'' API tells them.';
 
 CREATE OR REPLACE FUNCTION customer_profile_set(p_id uuid, p jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -272,6 +302,14 @@ BEGIN
     FROM unnest(p_ids) WITH ORDINALITY AS i (id, n) JOIN offering_category AS c ON c.id = i.id ORDER BY i.n;
 END $$;
 COMMENT ON FUNCTION offering_category_documents(uuid[]) IS 'Categories as the allocators'' API tells them.';
+
+CREATE OR REPLACE FUNCTION customer_accounts(p_customers uuid[]) RETURNS uuid[]
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: allocators know providers by their ids, and see no accounts of theirs.
+BEGIN
+    RETURN ARRAY(SELECT a.id FROM tenant_customer AS a WHERE a.customer_id = ANY (p_customers));
+END $$;
+COMMENT ON FUNCTION customer_accounts(uuid[]) IS 'The accounts of customers: what lists are filtered by.';
 
 CREATE OR REPLACE FUNCTION role_documents() RETURNS SETOF jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$

@@ -49,7 +49,7 @@ DECLARE
     _offering offering;
 BEGIN
     SELECT * INTO _offering FROM offering WHERE id = p_id;
-    PERFORM caller_require('offering.change', _offering.provider_account_id, NULL, 'offering', p_id::text);
+    PERFORM caller_require('offering.change', _offering.provider_account_id, NULL, 'offering', p_id::text) WHERE NOT offering_may(p_id);
     SELECT * INTO _offering FROM offering WHERE id = p_id FOR NO KEY UPDATE;
     RETURN _offering;
 END $$;
@@ -134,3 +134,71 @@ BEGIN
     RETURN _id;
 END $$;
 COMMENT ON FUNCTION offering_plan_set(uuid, jsonb) IS 'Makes or changes the plan of that name: description, article_code, unit, is_archived, max_amount, backend_id, prices and quotas ({component type: number}).';
+
+-- Managers -----------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION offering_manager_scope(p_offering uuid, p_role text) RETURNS offering
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _offering offering;
+BEGIN
+    SELECT * INTO _offering FROM offering WHERE id = p_offering;
+    IF p_offering = ANY (caller_offerings()) AND NOT caller_may('member.change', _offering.provider_account_id) THEN
+        PERFORM refuse('PV403', 'the right to do this is not held', 'member.change', 'ask an owner of the provider');
+    END IF;
+    PERFORM caller_require('member.change', _offering.provider_account_id, NULL, 'offering', p_offering::text);
+    IF NOT EXISTS (SELECT FROM role WHERE name = p_role AND scope = 'offering') THEN
+        PERFORM refuse_field('PV422', 'non_field_errors', 'Role is not valid for this scope.', p_role, 'SELECT * FROM v_role');
+    END IF;
+    RETURN _offering;
+END $$;
+COMMENT ON FUNCTION offering_manager_scope(uuid, text) IS 'An offering in which the caller decides who manages it; that is who decides about members of its provider.';
+
+CREATE OR REPLACE FUNCTION offering_manager_add(p_offering uuid, p jsonb) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _offering constant offering := offering_manager_scope(p_offering, p ->> 'role');
+    _user constant uuid := member_user(p ->> 'user');
+    _expires constant timestamptz := p ->> 'expiration_time';
+    _id uuid;
+BEGIN
+    PERFORM member_check_expiry(_user, _expires);
+    UPDATE offering_manager SET removed_date = engine_now() WHERE user_id = _user AND offering_id = p_offering AND removed_date IS NULL AND expires_date <= engine_now();
+    INSERT INTO offering_manager (offering_id, user_id, role, expires_date) VALUES (_offering.id, _user, p ->> 'role', _expires) ON CONFLICT DO NOTHING RETURNING id INTO _id;
+    IF _id IS NULL THEN
+        PERFORM refuse_field('PV409', 'non_field_errors', 'User has already the same role in this scope.', _user::text, 'change its expiration time');
+    END IF;
+    RETURN _id;
+END $$;
+COMMENT ON FUNCTION offering_manager_add(uuid, jsonb) IS 'Has a user manage an offering: user, role (offering_manager), expiration_time.';
+
+CREATE OR REPLACE FUNCTION offering_manager_change(p_offering uuid, p jsonb) RETURNS timestamptz
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _offering constant offering := offering_manager_scope(p_offering, p ->> 'role');
+    _user constant uuid := member_user(p ->> 'user');
+    _expires constant timestamptz := p ->> 'expiration_time';
+BEGIN
+    PERFORM member_check_expiry(_user, _expires);
+    UPDATE offering_manager SET expires_date = _expires WHERE user_id = _user AND offering_id = _offering.id AND role = p ->> 'role' AND removed_date IS NULL;
+    IF NOT FOUND THEN
+        PERFORM refuse_field('PV422', 'non_field_errors', 'User does not have this role in this scope.', _user::text, 'grant it first');
+    END IF;
+    RETURN _expires;
+END $$;
+COMMENT ON FUNCTION offering_manager_change(uuid, jsonb) IS 'Changes when a role in an offering lapses: user, role, expiration_time (null: never).';
+
+CREATE OR REPLACE FUNCTION offering_manager_remove(p_offering uuid, p jsonb) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _offering constant offering := offering_manager_scope(p_offering, p ->> 'role');
+    _user constant uuid := member_user(p ->> 'user');
+BEGIN
+    PERFORM member_check_expiry(_user, NULL);
+    UPDATE offering_manager SET removed_date = engine_now() WHERE user_id = _user AND offering_id = _offering.id AND role = p ->> 'role' AND removed_date IS NULL;
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION offering_manager_remove(uuid, jsonb) IS 'Revokes a role in an offering: user, role; false: the user had none.';

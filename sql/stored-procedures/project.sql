@@ -127,14 +127,22 @@ LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM role WHERE name = p_role AND scope IN ('org', CASE WHEN p_org IS NULL THEN 'customer' END)) THEN
         PERFORM refuse_field('PV422', 'role', 'Role is not found.', p_role, 'SELECT * FROM v_role');
-    ELSIF p_user = caller_user() AND caller_platform() IS DISTINCT FROM 'all' THEN
+    END IF;
+    PERFORM member_check_expiry(p_user, p_expires);
+    PERFORM role_require(p_role, p_account, p_org);
+END $$;
+COMMENT ON FUNCTION member_check(uuid, text, uuid, uuid, timestamptz) IS 'Refuses to give or change a role that is none, one''s own, lapsed, or may more than the caller.';
+
+CREATE OR REPLACE FUNCTION member_check_expiry(p_user uuid, p_expires timestamptz) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    IF p_user = caller_user() AND caller_platform() IS DISTINCT FROM 'all' THEN
         PERFORM refuse_field('PV422', 'non_field_errors', 'User can not manage own role.', p_user::text, 'ask somebody else who manages members');
     ELSIF p_expires <= engine_now() THEN
         PERFORM refuse_field('PV422', 'expiration_time', 'Role expiration time should be in the future.', p_expires::text, 'give a later time, or revoke it');
     END IF;
-    PERFORM role_require(p_role, p_account, p_org);
 END $$;
-COMMENT ON FUNCTION member_check(uuid, text, uuid, uuid, timestamptz) IS 'Refuses to give or change a role that is none, one''s own, lapsed, or may more than the caller.';
+COMMENT ON FUNCTION member_check_expiry(uuid, timestamptz) IS 'Refuses to give or change a role that is one''s own, or that has lapsed already.';
 
 CREATE OR REPLACE FUNCTION member_add(p_scope uuid, p jsonb) RETURNS uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$

@@ -54,6 +54,9 @@ BEGIN
     FROM (
         SELECT a.id AS account, COALESCE(o.id, m.org_id, p_limit_org) AS org
         FROM (SELECT l.tenant_customer_id, l.org_id FROM membership_live(p_user) AS l WHERE NOT _is_platform
+            -- Who manages an offering acts for its provider too, if only in that.
+            UNION ALL SELECT f.provider_account_id, NULL FROM offering_manager AS g JOIN offering AS f ON f.id = g.offering_id
+            WHERE g.user_id = p_user AND g.removed_date IS NULL AND (g.expires_date IS NULL OR g.expires_date > engine_now()) AND NOT _is_platform AND p_org IS NULL
             UNION ALL SELECT id, NULL FROM tenant_customer WHERE _is_platform AND COALESCE(p_account, p_org, p_limit_customer::text) IS NOT NULL) AS m
         JOIN tenant_customer AS a ON a.id = m.tenant_customer_id JOIN customer AS c ON c.id = a.customer_id
         LEFT JOIN org AS o ON o.tenant_customer_id = a.id AND o.status = 'active' AND p_org IN (o.slug, o.id::text) AND (m.org_id IS NULL OR m.org_id = o.id)
@@ -922,9 +925,10 @@ CREATE OR REPLACE FUNCTION user_is_seen(p_user uuid) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
     RETURN p_user = caller_user() OR caller_sees_all() OR user_account(p_user) = ANY (caller_customers())
-        OR EXISTS (SELECT FROM membership WHERE user_id = p_user AND state <> 'removed' AND (tenant_customer_id = ANY (caller_customers()) OR org_id = ANY (caller_orgs())));
+        OR EXISTS (SELECT FROM membership WHERE user_id = p_user AND state <> 'removed' AND (tenant_customer_id = ANY (caller_customers()) OR org_id = ANY (caller_orgs())))
+        OR EXISTS (SELECT FROM offering_manager AS g JOIN offering AS o ON o.id = g.offering_id WHERE g.user_id = p_user AND g.removed_date IS NULL AND (o.provider_account_id = ANY (caller_customers()) OR o.id = ANY (caller_offerings())));
 END $$;
-COMMENT ON FUNCTION user_is_seen(uuid) IS 'Whether the caller sees a user: itself, those of its customer, and members of what it reaches.';
+COMMENT ON FUNCTION user_is_seen(uuid) IS 'Whether the caller sees a user: itself, those of its customer, members of what it reaches, and who manages an offering with it.';
 
 CREATE OR REPLACE FUNCTION user_found(p_user text) RETURNS uuid
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$

@@ -14,9 +14,9 @@ BEGIN
     END IF;
     SELECT * INTO _period FROM allocation_period WHERE id = uuid_of(p ->> 'plan_period');
     SELECT * INTO _allocation FROM allocation WHERE id = COALESCE(_period.allocation_id, CASE WHEN p ->> 'plan_period' IS NULL THEN uuid_of(p ->> 'resource') END);
-    IF _allocation.id IS NULL OR NOT caller_reaches(_allocation.tenant_customer_id, _allocation.org_id, _allocation.provider_account_id) THEN
+    IF _allocation.id IS NULL OR NOT caller_reaches(_allocation.tenant_customer_id, _allocation.org_id, _allocation.provider_account_id, _allocation.offering_id) THEN
         PERFORM refuse_field('PV404', CASE WHEN p ->> 'plan_period' IS NULL THEN 'resource' ELSE 'plan_period' END, 'allocation not found', COALESCE(p ->> 'plan_period', p ->> 'resource'), 'SELECT * FROM v_allocation');
-    ELSIF NOT caller_may('offering.change', _allocation.provider_account_id) THEN
+    ELSIF NOT offering_may(_allocation.offering_id) THEN
         PERFORM refuse('PV403', 'the right to do this is not held', 'offering.change', 'the provider reports usage');
     END IF;
     RETURN usage_store(_allocation.id, COALESCE(_period.id, allocation_period_at(_allocation.id, _date)), p -> 'usages', _date);
@@ -47,8 +47,8 @@ BEGIN
     ELSIF p_date > engine_now() + interval '1 day' THEN
         PERFORM refuse_field('PV422', 'date', 'The date is in the future.', p_date::text, 'report what was used');
     END IF;
-    INSERT INTO allocation_usage AS x (tenant_customer_id, org_id, provider_account_id, allocation_id, component_id, period_id, billing_period, amount, description, is_recurring, usage_date, modified_by_id)
-    SELECT DISTINCT ON (c.id) _allocation.tenant_customer_id, _allocation.org_id, _allocation.provider_account_id, p_allocation, c.id, p_period, date_trunc('month', p_date)::date, (u ->> 'amount')::numeric,
+    INSERT INTO allocation_usage AS x (tenant_customer_id, org_id, provider_account_id, offering_id, allocation_id, component_id, period_id, billing_period, amount, description, is_recurring, usage_date, modified_by_id)
+    SELECT DISTINCT ON (c.id) _allocation.tenant_customer_id, _allocation.org_id, _allocation.provider_account_id, _allocation.offering_id, p_allocation, c.id, p_period, date_trunc('month', p_date)::date, (u ->> 'amount')::numeric,
         COALESCE(u ->> 'description', ''), COALESCE((u ->> 'recurring')::boolean, false), p_date, caller_user()
     FROM jsonb_array_elements(p_usages) WITH ORDINALITY AS r (u, n) JOIN offering_component AS c ON c.offering_id = _allocation.offering_id AND c.type = u ->> 'type' ORDER BY c.id, n DESC
     ON CONFLICT (allocation_id, component_id, period_id, billing_period) DO UPDATE SET amount = excluded.amount, description = excluded.description, is_recurring = excluded.is_recurring, usage_date = excluded.usage_date,
@@ -98,17 +98,17 @@ DECLARE
     _id uuid;
 BEGIN
     SELECT * INTO _usage FROM allocation_usage WHERE id = p_usage;
-    IF _usage.id IS NULL OR NOT caller_reaches(_usage.tenant_customer_id, _usage.org_id, _usage.provider_account_id) THEN
+    IF _usage.id IS NULL OR NOT caller_reaches(_usage.tenant_customer_id, _usage.org_id, _usage.provider_account_id, _usage.offering_id) THEN
         PERFORM refuse('PV404', 'usage not found', p_usage::text, 'SELECT * FROM v_allocation_usage');
-    ELSIF NOT caller_may('offering.change', _usage.provider_account_id) THEN
+    ELSIF NOT offering_may(_usage.offering_id) THEN
         PERFORM refuse('PV403', 'the right to do this is not held', 'offering.change', 'the provider reports usage');
     END IF;
     PERFORM FROM allocation_usage WHERE id = p_usage FOR NO KEY UPDATE;
     IF (SELECT COALESCE(sum(amount), 0) FROM allocation_user_usage WHERE usage_id = p_usage AND lower(username) <> lower(p ->> 'username')) + (p ->> 'usage')::numeric > _usage.amount THEN
         PERFORM refuse_field('PV422', 'usage', 'The users together cannot have used more than was used.', format('%s of %s', p ->> 'usage', _usage.amount), 'report the whole first');
     END IF;
-    INSERT INTO allocation_user_usage AS u (tenant_customer_id, org_id, provider_account_id, usage_id, username, user_id, amount, description)
-    VALUES (_usage.tenant_customer_id, _usage.org_id, _usage.provider_account_id, p_usage, p ->> 'username', (SELECT a.id FROM app_user AS a WHERE lower(a.username) = lower(p ->> 'username')), (p ->> 'usage')::numeric, COALESCE(p ->> 'description', ''))
+    INSERT INTO allocation_user_usage AS u (tenant_customer_id, org_id, provider_account_id, offering_id, usage_id, username, user_id, amount, description)
+    VALUES (_usage.tenant_customer_id, _usage.org_id, _usage.provider_account_id, _usage.offering_id, p_usage, p ->> 'username', (SELECT a.id FROM app_user AS a WHERE lower(a.username) = lower(p ->> 'username')), (p ->> 'usage')::numeric, COALESCE(p ->> 'description', ''))
     ON CONFLICT (usage_id, lower(username)) DO UPDATE SET amount = excluded.amount, description = excluded.description RETURNING id INTO _id;
     RETURN _id;
 END $$;
@@ -136,6 +136,26 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION invoice_refresh(allocation, date) IS 'Computes anew what an allocation costs in a month (the present one) that is not closed.';
 
+CREATE OR REPLACE FUNCTION unit_seconds(p_unit text, p_month date) RETURNS numeric
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _from constant timestamp := CASE WHEN p_unit LIKE 'quarter%' THEN date_trunc('quarter', p_month::timestamp) WHEN p_unit = 'annual' THEN date_trunc('year', p_month::timestamp) ELSE p_month::timestamp END;
+    _next constant timestamp := _from + CASE WHEN p_unit LIKE 'quarter%' THEN interval '3 months' WHEN p_unit = 'annual' THEN interval '1 year' ELSE interval '1 month' END;
+BEGIN
+    RETURN CASE p_unit WHEN 'hour' THEN 3600 WHEN 'day' THEN 86400 WHEN 'half_month' THEN extract(EPOCH FROM _next - _from) / 2 ELSE extract(EPOCH FROM _next - _from) END;
+END $$;
+COMMENT ON FUNCTION unit_seconds(text, date) IS 'How long that is for which a price, or a limit, is given: the month, or the quarter or year it is in, half a month, a day, an hour.';
+
+CREATE OR REPLACE FUNCTION invoice_limit(p_allocation uuid, p_type text, p_from timestamptz, p_upto timestamptz) RETURNS numeric
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (
+        SELECT sum((l.limits ->> p_type)::numeric * greatest(extract(EPOCH FROM least(l.end_date, p_upto) - greatest(l.start_date, p_from)), 0))
+        FROM (SELECT h.limits, h.start_date, lead(h.start_date) OVER (ORDER BY h.start_date) AS end_date FROM allocation_limit AS h WHERE h.allocation_id = p_allocation) AS l
+        WHERE l.limits ? p_type AND l.start_date < p_upto AND (l.end_date IS NULL OR l.end_date > p_from));
+END $$;
+COMMENT ON FUNCTION invoice_limit(uuid, text, timestamptz, timestamptz) IS 'A component''s limit times the seconds it was that; NULL: it had none.';
+
 CREATE OR REPLACE FUNCTION invoice_lines(p_allocation allocation, p_month date)
 RETURNS TABLE (component_id uuid, period_id uuid, name text, price numeric, quantity numeric, start_date date, end_date date)
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp SET timezone = 'UTC' AS $$
@@ -144,24 +164,25 @@ DECLARE
     _next constant date := (p_month + interval '1 month')::date;
 BEGIN
     RETURN QUERY
-    SELECT c.id, t.id, c.name, x.price, CASE c.billing_type
-            WHEN 'fixed' THEN x.amount
-            WHEN 'usage' THEN COALESCE((SELECT u.amount FROM allocation_usage AS u WHERE u.allocation_id = p_allocation.id AND u.component_id = c.id AND u.period_id = t.id AND u.billing_period = p_month), 0)
-            WHEN 'limit' THEN CASE WHEN c.limit_period = 'total'
-                -- Once over the lifetime; more is charged when the limit is raised.
-                THEN greatest((p_allocation.limits ->> c.type)::numeric - COALESCE((SELECT sum(i.quantity) FROM invoice_item AS i JOIN invoice AS v ON v.id = i.invoice_id
-                    WHERE i.allocation_id = p_allocation.id AND i.component_id = c.id AND make_date(v.year, v.month, 1) <> p_month), 0), 0)
-                WHEN (c.limit_period = 'quarterly' AND extract(month FROM p_month)::int % 3 <> 1 OR c.limit_period = 'annual' AND extract(month FROM p_month) <> 1) AND t.start_date < p_month THEN 0
-                ELSE (p_allocation.limits ->> c.type)::numeric END
-            WHEN 'one' THEN CASE WHEN p_allocation.activated_date >= p_month AND p_allocation.activated_date >= t.start_date THEN greatest(x.amount, 1) ELSE 0 END
-            ELSE CASE WHEN t.start_date >= p_month THEN greatest(x.amount, 1) ELSE 0 END END,
-        greatest(t.start_date::date, p_month), least(t.end_date::date, _next - 1)
-    FROM allocation_period AS t JOIN offering_plan_component AS x ON x.plan_id = t.plan_id AND x.price > 0 JOIN offering_component AS c ON c.id = x.component_id
-    WHERE t.allocation_id = p_allocation.id AND t.start_date < _next AND (t.end_date IS NULL OR t.end_date >= p_month)
-        -- Limits of a period that has ended are not known any more: its line stays.
-        AND (c.billing_type <> 'limit' OR (t.end_date IS NULL AND p_allocation.limits ? c.type));
+    SELECT l.* FROM (
+        SELECT c.id, t.id, c.name, x.price, CASE c.billing_type
+                -- What there is for a time is paid for that time; an open period is taken to last.
+                WHEN 'fixed' THEN CASE n.unit WHEN 'quantity' THEN x.amount ELSE round(x.amount * s.seconds / unit_seconds(n.unit, p_month), 4) END
+                WHEN 'usage' THEN COALESCE((SELECT u.amount FROM allocation_usage AS u WHERE u.allocation_id = p_allocation.id AND u.component_id = c.id AND u.period_id = t.id AND u.billing_period = p_month), 0)
+                WHEN 'limit' THEN CASE WHEN c.limit_period IS DISTINCT FROM 'total' THEN round(invoice_limit(p_allocation.id, c.type, s.start_date, s.end_date) / unit_seconds(COALESCE(c.limit_period, 'month'), p_month), 4)
+                    -- Once over the lifetime; more is charged when the limit is raised.
+                    WHEN t.end_date IS NULL THEN greatest((p_allocation.limits ->> c.type)::numeric - COALESCE((SELECT sum(i.quantity) FROM invoice_item AS i JOIN invoice AS v ON v.id = i.invoice_id
+                        WHERE i.allocation_id = p_allocation.id AND i.component_id = c.id AND (i.period_id <> t.id OR make_date(v.year, v.month, 1) <> p_month)), 0), 0) END
+                WHEN 'one' THEN CASE WHEN p_allocation.activated_date >= greatest(t.start_date, p_month) THEN greatest(x.amount, 1) ELSE 0 END
+                -- Every plan but the first was switched to.
+                ELSE CASE WHEN t.start_date >= p_month AND t.start_date > p_allocation.activated_date THEN greatest(x.amount, 1) ELSE 0 END END AS quantity,
+            s.start_date::date, least(t.end_date::date, _next - 1)
+        FROM allocation_period AS t JOIN offering_plan AS n ON n.id = t.plan_id JOIN offering_plan_component AS x ON x.plan_id = n.id AND x.price > 0 JOIN offering_component AS c ON c.id = x.component_id
+        CROSS JOIN LATERAL (SELECT f, u, greatest(extract(EPOCH FROM u - f), 0) FROM (SELECT greatest(t.start_date, p_month::timestamptz), least(t.end_date, _next::timestamptz)) AS b (f, u)) AS s (start_date, end_date, seconds)
+        WHERE t.allocation_id = p_allocation.id AND t.start_date < _next AND (t.end_date IS NULL OR t.end_date >= p_month)) AS l
+    WHERE l.quantity IS NOT NULL;
 END $$;
-COMMENT ON FUNCTION invoice_lines(allocation, date) IS 'What an allocation costs in a month: per component and plan period. Months are whole: who has something for a day pays its month.';
+COMMENT ON FUNCTION invoice_lines(allocation, date) IS 'What an allocation costs in a month, per component and plan period: fixed parts and recurring limits for as long as they were, usage as reported, one-time parts when they fall due.';
 
 CREATE OR REPLACE FUNCTION invoice_close(p_invoice invoice) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp SET timezone = 'UTC' AS $$
@@ -175,8 +196,8 @@ BEGIN
     END IF;
     FOR _allocation IN SELECT * FROM allocation WHERE tenant_customer_id = p_invoice.tenant_customer_id AND deleted_date IS NULL AND activated_date IS NOT NULL ORDER BY id LOOP
         -- What recurs is taken over until another amount is reported.
-        INSERT INTO allocation_usage (tenant_customer_id, org_id, provider_account_id, allocation_id, component_id, period_id, billing_period, amount, description, is_recurring, usage_date)
-        SELECT u.tenant_customer_id, u.org_id, u.provider_account_id, u.allocation_id, u.component_id, t.id, _next, u.amount, u.description, true, engine_now()
+        INSERT INTO allocation_usage (tenant_customer_id, org_id, provider_account_id, offering_id, allocation_id, component_id, period_id, billing_period, amount, description, is_recurring, usage_date)
+        SELECT u.tenant_customer_id, u.org_id, u.provider_account_id, u.offering_id, u.allocation_id, u.component_id, t.id, _next, u.amount, u.description, true, engine_now()
         FROM allocation_usage AS u JOIN allocation_period AS t ON t.allocation_id = u.allocation_id AND t.end_date IS NULL
         WHERE u.allocation_id = _allocation.id AND u.is_recurring AND u.billing_period = make_date(p_invoice.year, p_invoice.month, 1) ON CONFLICT DO NOTHING;
         PERFORM usage_count(_allocation.id);
@@ -187,28 +208,50 @@ COMMENT ON FUNCTION invoice_close(invoice) IS 'Closes the invoice of a month tha
 
 -- Clusters -----------------------------------------------------------------------------------------------------------
 
-CREATE OR REPLACE FUNCTION node_hours(p_org uuid, p_at timestamptz, p_is_booked boolean) RETURNS numeric
+CREATE OR REPLACE FUNCTION node_hours(p_org uuid, p_month date) RETURNS numeric
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp SET timezone = 'UTC' AS $$
 DECLARE
-    _month constant timestamptz := date_trunc('month', p_at);
+    _next constant date := (p_month + interval '1 month')::date;
 BEGIN
     RETURN (
-        SELECT round(COALESCE(sum(r.nodes * greatest(extract(EPOCH FROM least(COALESCE(r.finished_date, r.expires_date), r.expires_date, CASE WHEN p_is_booked THEN 'infinity' ELSE p_at END, _month + interval '1 month')
-            - greatest(r.created_date, _month)), 0))::numeric, 0) / 3600, 2)
-        FROM capacity_request AS r WHERE r.org_id = p_org AND r.created_date < _month + interval '1 month' AND r.expires_date > _month);
+        SELECT round(COALESCE(sum(s), 0) / 3600, 2) FROM (
+            SELECT u.node_seconds FROM cluster_usage AS u WHERE u.org_id = p_org AND u.day >= p_month AND u.day < _next
+            -- And what has not been counted yet.
+            UNION ALL SELECT c.current_nodes * greatest(extract(EPOCH FROM least(engine_now(), _next) - greatest(k.metered_date, p_month)), 0)
+            FROM cluster AS c JOIN cluster_clock AS k ON k.cluster_id = c.id AND k.metered_date IS NOT NULL WHERE c.org_id = p_org) AS n (s));
 END $$;
-COMMENT ON FUNCTION node_hours(uuid, timestamptz, boolean) IS 'Nodes times hours of an org''s requests in the month of a time, up to then, or (booked) up to when they expire.';
+COMMENT ON FUNCTION node_hours(uuid, date) IS 'How long the nodes of an org''s cluster ran in a month, added up.';
+
+CREATE OR REPLACE FUNCTION node_hours_booked(p_org uuid, p_user uuid DEFAULT NULL, p_nodes int DEFAULT 0, p_expires timestamptz DEFAULT NULL) RETURNS numeric
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _now constant timestamptz := engine_now();
+BEGIN
+    -- As cluster_asked() counts: of each user the largest request that is live, at every moment.
+    RETURN (
+        SELECT round(COALESCE(sum(s.nodes * s.seconds), 0) / 3600, 2) FROM (
+            SELECT max(r.nodes) OVER (PARTITION BY r.user_id ORDER BY r.expires_date DESC) AS nodes,
+                extract(EPOCH FROM r.expires_date - COALESCE(lag(r.expires_date) OVER (PARTITION BY r.user_id ORDER BY r.expires_date), _now)) AS seconds
+            FROM (SELECT q.user_id, q.nodes, q.expires_date FROM capacity_request AS q WHERE q.org_id = p_org AND q.finished_date IS NULL UNION ALL SELECT p_user, p_nodes, p_expires) AS r
+            WHERE r.expires_date > _now) AS s);
+END $$;
+COMMENT ON FUNCTION node_hours_booked(uuid, uuid, int, timestamptz) IS 'How many node-hours the live requests of an org may still come to take, with one more if that is given.';
 
 CREATE OR REPLACE FUNCTION sweep_node_hours() RETURNS void
-LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = public, pg_temp SET timezone = 'UTC' AS $$
 DECLARE
     _allocation allocation;
+    _month date;
 BEGIN
     FOR _allocation IN
         SELECT a.* FROM offering AS o JOIN allocation AS a ON a.offering_id = o.id AND a.state IN ('ok', 'updating', 'terminating')
         WHERE o.backend = 'cluster' AND COALESCE(a.last_sync_date, '-infinity') < engine_now() - interval '5 minutes' ORDER BY a.id FOR NO KEY UPDATE OF a SKIP LOCKED
     LOOP
-        PERFORM usage_store(_allocation.id, allocation_period_at(_allocation.id, engine_now()), jsonb_build_array(jsonb_build_object('type', 'node_hours', 'amount', node_hours(_allocation.org_id, engine_now(), false))), engine_now());
+        -- A month that has ended since is counted to its end.
+        FOR _month IN SELECT generate_series(date_trunc('month', COALESCE(_allocation.last_sync_date, _allocation.activated_date)), engine_now(), interval '1 month') LOOP
+            PERFORM usage_store(_allocation.id, allocation_period_at(_allocation.id, _month), jsonb_build_array(jsonb_build_object('type', 'node_hours', 'amount', node_hours(_allocation.org_id, _month))),
+                least(engine_now(), _month + interval '1 month - 1 second'));
+        END LOOP;
         UPDATE allocation SET last_sync_date = engine_now() WHERE id = _allocation.id;
     END LOOP;
 END $$;

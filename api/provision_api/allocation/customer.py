@@ -1,10 +1,11 @@
 """Customers and users."""
 
-from uuid import NAMESPACE_URL, uuid5
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
-from sqlalchemy import func, select
+from sqlalchemy import Uuid, column, func, literal, select, table
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -20,6 +21,15 @@ _CUSTOMER_CREATE = call("customer_create", body="json")
 _CUSTOMER_PROFILE = call("customer_profile_set", id="uuid", body="json")
 _IDENTIFY_CHECK_STAFF = Statement(select((func.caller_platform() == "all").label("value")))
 _show_customer = shower("customers", "uuid created accounting_start_date country billing_price_estimate")
+
+
+def _of_member(view: Any, value: str) -> Any:
+    """A customer in which, or in a project of which, that user has a role."""
+    members = table("v_member", column("customer_id"), column("user_id"))
+    user = UUID(wire.uuid(value, "user_uuid"))
+    return view.c.id.in_(select(members.c.customer_id).where(members.c.user_id == literal(user, Uuid())))
+
+
 CUSTOMERS = Listing(
     "Customer",
     "v_customer_profile",
@@ -43,6 +53,7 @@ CUSTOMERS = Listing(
         "query": contains("name", "native_name", "abbreviation"),
         "backend_id": exact("backend_id"),
         "owned_by_current_user": lambda view, value: view.c.is_owned if wire.truth(value) else None,
+        "user_uuid": _of_member,
         "is_service_provider": flag("is_service_provider"),
         "archived": flag("is_archived"),
     },

@@ -24,7 +24,7 @@ from sqlalchemy import (
     select,
     table,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -36,7 +36,15 @@ from provision_api.state import state_of
 Condition = Callable[[Any, str], Any]
 Columns = Mapping[str, Any]
 
-_TYPES: Mapping[str, Any] = {"uuid": Uuid(), "text": Text(), "date": Date(), "bool": Boolean(), "int": BigInteger()}
+_TYPES: Mapping[str, Any] = {
+    "uuid": Uuid(),
+    "uuids": ARRAY(Uuid()),
+    "text": Text(),
+    "date": Date(),
+    "bool": Boolean(),
+    "int": BigInteger(),
+    "json": JSONB(),
+}
 
 
 # Filters: each takes the view's columns and the value, and refuses one it cannot read ---------------------------------
@@ -58,6 +66,16 @@ def identity(name: str, parameter: str) -> Condition:
     def condition(view: Any, value: str) -> Any:
         ids = [UUID(wire.uuid(each, parameter)) for each in value.split(",") if each]
         return view.c[name] == any_(literal(ids, ARRAY(Uuid())))
+
+    return condition
+
+
+def provided(parameter: str) -> Condition:
+    """It is of an offering of that customer, or of one of several."""
+
+    def condition(view: Any, value: str) -> Any:
+        ids = [UUID(wire.uuid(each, parameter)) for each in value.split(",") if each]
+        return view.c.provider_account_id == any_(func.customer_accounts(literal(ids, ARRAY(Uuid()))))
 
     return condition
 
@@ -87,6 +105,24 @@ def chosen(name: str, parameter: str, choices: Mapping[str, tuple[str, ...]]) ->
                 message = f"Select a valid choice. {each[:100]} is not one of the available choices."
                 raise wire.wrong(parameter, message)
         return view.c[name] == any_(literal([one for each in given for one in choices[each]], ARRAY(Text())))
+
+    return condition
+
+
+def among(name: str) -> Condition:
+    """The column is one of the values given, whether or not there are such."""
+    return lambda view, value: view.c[name] == any_(literal(value.split("\0"), ARRAY(Text())))
+
+
+def month(name: str, parameter: str) -> Condition:
+    """The column is a day of that month; a day of it, or without one, is given."""
+
+    def condition(view: Any, value: str) -> Any:
+        try:
+            day = wire.day({parameter: value if len(value) > 7 else f"{value}-01"}, parameter)
+        except wire.Refusal:
+            raise wire.wrong(parameter, "Enter a valid date.") from None
+        return func.to_char(view.c[name], "YYYY-MM") == str(day)[:7]
 
     return condition
 

@@ -1,10 +1,11 @@
-"""Who has which role in a project or a customer, in the shape of today and in that of 2021, and the roles there are."""
+"""Who has which role in a project, a customer or an offering, as today and as in 2021, and the roles there are."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import func, select
+from sqlalchemy import func, literal, select
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -12,6 +13,7 @@ from provision_api.allocation import wire
 from provision_api.allocation.customer import CUSTOMERS
 from provision_api.allocation.endpoint import actions, call, do, index, made, many, path_id
 from provision_api.allocation.listing import Listing, by_url, chosen, contains, exact, identity
+from provision_api.allocation.offering import OFFERING
 from provision_api.allocation.project import PROJECTS
 from provision_api.allocation.wire import Json, at, read, wrong
 from provision_api.auth import authenticate
@@ -25,6 +27,7 @@ ROLES = {
     "CUSTOMER.OWNER": ("customer", "owner"),
     "CUSTOMER.MANAGER": ("customer", "manager"),
     "CUSTOMER.SUPPORT": ("customer", "viewer"),
+    "OFFERING.MANAGER": ("offering", "offering_manager"),
 }
 # The words of 2021.
 OLD_ROLES = {"member": "developer", "admin": "admin", "manager": "manager"}
@@ -36,6 +39,7 @@ def _role_uuid(name: str) -> str:
 
 
 def role_name(scope: str, role: str) -> str:
+    """What a role in a project, customer or offering is called outside."""
     names = [name for name, known in ROLES.items() if known == (scope, role)]
     return names[0] if names else f"{scope.upper()}.{role.upper()}"
 
@@ -55,7 +59,16 @@ def _role(body: Json, scope: str) -> str:
     return found[1]
 
 
-_MEMBER = {name: call(f"member_{name}", id="uuid", body="json") for name in ("add", "change", "remove")}
+# What a role is given in, where its path is, and by which functions it is given.
+SCOPES = {"project": "projects", "customer": "customers", "offering": "marketplace-provider-offerings"}
+_FUNCTIONS = {"project": "member", "customer": "member", "offering": "offering_manager"}
+
+
+def _act(scope: str, action: str) -> Statement:
+    return call(f"{_FUNCTIONS[scope]}_{action}", id="uuid", body="json")
+
+
+_MEMBER = {action: _act("project", action) for action in ("add", "change", "remove")}
 
 
 def _show_member(scope: str) -> Any:
@@ -111,11 +124,15 @@ def _members(scope: str, **more: Any) -> Listing:
         "order": {"username": "username", "full_name": "full_name", "created": "created_date"},
     }
     given |= more
-    name = "Project" if scope == "project" else "Customer"
-    return Listing(name, "v_member", "member_documents", columns, **given)
+    if scope == "offering":
+        columns = {name: type for name, type in columns.items() if name not in ("org_id", "customer_id")}
+        return Listing(
+            "Offering", "v_offering_manager", "offering_manager_documents", columns | {"offering_id": "uuid"}, **given
+        )
+    return Listing(scope.capitalize(), "v_member", "member_documents", columns, **given)
 
 
-MEMBERS = {scope: _members(scope) for scope in ("project", "customer")}
+MEMBERS = {scope: _members(scope) for scope in SCOPES}
 PERMISSIONS = _members(
     "project",
     filters={
@@ -125,6 +142,8 @@ PERMISSIONS = _members(
         "user_url": by_url("user_id", "user_url", "users", is_strict=False),
         "username": exact("username"),
         "full_name": contains("full_name"),
+        # Nobody has another name in another script.
+        "native_name": lambda view, value: literal(False),
         "customer": identity("customer_id", "customer"),
         "role": chosen("role", "role", {name: (role,) for name, role in OLD_ROLES.items()}),
     },
@@ -134,13 +153,15 @@ PERMISSIONS = _members(
 
 
 def _member(scope: str, action: str, status: int) -> Any:
+    statement = _act(scope, action)
+
     async def handle(request: Request) -> Response:
         body = await read(request)
         given: Json = {"user": _user(body), "role": _role(body, scope)}
         if action != "remove":
             given["expiration_time"] = wire.moment(body, "expiration_time")
         id = path_id(request, scope.capitalize())
-        await do(request, _MEMBER[action], id=id, body=Jsonb(given))
+        await do(request, statement, id=id, body=Jsonb(given))
         if action == "remove":
             return Response(status_code=status)
         expires = given["expiration_time"]
@@ -158,15 +179,20 @@ def _user(body: Json) -> str:
     return wire.uuid(value, "user", "User is not found.")
 
 
+_PLACES = {"project": PROJECTS, "customer": CUSTOMERS, "offering": OFFERING}
+_IN: dict[str, Callable[[Any, UUID], Any]] = {
+    "project": lambda view, id: view.c.org_id == id,
+    "customer": lambda view, id: (view.c.customer_id == id) & view.c.org_id.is_(None),
+    "offering": lambda view, id: view.c.offering_id == id,
+}
+
+
 def _member_index(scope: str) -> Any:
     async def handle(request: Request) -> Response:
         id = path_id(request, scope.capitalize())
         caller = await authenticate(request)
-        place = PROJECTS if scope == "project" else CUSTOMERS
-        await state_of(request).database.run(caller, lambda connection: place.one(connection, id))
-        if scope == "project":
-            return await MEMBERS[scope].index(request, lambda view: view.c.org_id == id)
-        return await MEMBERS[scope].index(request, lambda view: (view.c.customer_id == id) & view.c.org_id.is_(None))
+        await state_of(request).database.run(caller, lambda connection: _PLACES[scope].one(connection, id))
+        return await MEMBERS[scope].index(request, lambda view: _IN[scope](view, id))
 
     return handle
 
@@ -259,7 +285,7 @@ routes = [
         delete=remove_permission,
     ),
 ]
-for _scope, _path in (("project", "projects"), ("customer", "customers")):
+for _scope, _path in SCOPES.items():
     routes += actions(
         _path,
         add_user=_member(_scope, "add", 201),

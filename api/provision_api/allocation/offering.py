@@ -1,16 +1,19 @@
 """The catalogue: categories, and offerings with their components and plans."""
 
+import json
 from typing import Any
+from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
-from sqlalchemy import Uuid, bindparam, func, select
+from sqlalchemy import Text, Uuid, any_, bindparam, cast, column, func, literal, or_, select, table
+from sqlalchemy.dialects.postgresql import JSONB
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from provision_api.allocation import wire
-from provision_api.allocation.endpoint import OFFERINGS, actions, call, do, made, noun, path_id, shower
-from provision_api.allocation.listing import Listing, by_url, chosen, contains, exact, flag, identity
+from provision_api.allocation.endpoint import OFFERINGS, actions, call, do, index, made, noun, path_id, show, shower
+from provision_api.allocation.listing import Listing, among, chosen, contains, exact, flag, identity, provided
 from provision_api.allocation.wire import Json, Refusal, at, read
 from provision_api.auth import authenticate
 from provision_api.database import Statement, fetch
@@ -21,7 +24,7 @@ _OFFERING_CREATE = call("offering_create", body="json")
 _OFFERING_CHANGE = call("offering_change", id="uuid", body="json")
 _COMPONENT_SET = call("offering_component_set", id="uuid", body="json")
 _PLAN_SET = call("offering_plan_set", id="uuid", body="json")
-show_plan_of = shower(
+_show_plan = shower(
     "marketplace-plans",
     "uuid offering_uuid unit billing_mode prices future_prices quotas",
     offering=("marketplace-public-offerings", "offering_uuid"),
@@ -36,7 +39,7 @@ def _show_offering(request: Request, row: Json) -> Json:
         customer=("customers", "customer_uuid"),
         category=("marketplace-categories", "category_uuid"),
     )(request, row)
-    offering["plans"] = [show_plan_of(request, plan) for plan in row["plans"]]
+    offering["plans"] = [_show_plan(request, plan) for plan in row["plans"]]
     return dict(offering)
 
 
@@ -46,12 +49,38 @@ _OFFERING_STATES: dict[str, tuple[str, ...]] = {
 }
 
 
-def _attributes(value: str) -> None:
-    """Offerings have no attributes to be searched; what is no JSON is refused all the same."""
+def _attributes(view: Any, value: str) -> Any:
+    """It has these attributes; what is no JSON is refused."""
     try:
-        wire.objects({"attributes": value}, "attributes")
+        given = wire.objects({"attributes": value}, "attributes")
     except Refusal:
         raise Refusal(400, ["Filter attribute is not valid json."]) from None
+    return view.c.details["attributes"].contains(cast(literal(json.dumps(given), Text()), JSONB)) if given else None
+
+
+def _of_provider(view: Any, value: str) -> Any:
+    return provided("customer")(view, wire.reference({"customer": value}, "customer", "customers") or "")
+
+
+def _allowed(view: Any, customer: Any) -> Any:
+    """It may be ordered of by that customer."""
+    return or_(view.c.is_shared, view.c.customer_id == customer, customer == any_(view.c.granted_ids))
+
+
+def _for_customer(view: Any, value: str) -> Any:
+    return _allowed(view, literal(UUID(wire.uuid(value, "allowed_customer_uuid")), Uuid()))
+
+
+def _for_project(view: Any, value: str) -> Any:
+    projects = table("v_project", column("id", Uuid()), column("customer_id", Uuid()))
+    id = literal(UUID(wire.uuid(value, "project_uuid")), Uuid())
+    return _allowed(view, select(projects.c.customer_id).where(projects.c.id == id).scalar_subquery())
+
+
+def _of_manager(view: Any, value: str) -> Any:
+    managers = table("v_offering_manager", column("offering_id", Uuid()), column("user_id", Uuid()))
+    user = literal(UUID(wire.uuid(value, "service_manager_uuid")), Uuid())
+    return view.c.id.in_(select(managers.c.offering_id).where(managers.c.user_id == user))
 
 
 OFFERING = Listing(
@@ -67,24 +96,29 @@ OFFERING = Listing(
         "is_billable": "bool",
         "category_id": "uuid",
         "customer_id": "uuid",
+        "provider_account_id": "uuid",
         "type": "text",
         "created_date": "date",
         "is_managed": "bool",
+        "details": "json",
+        "granted_ids": "uuids",
     },
     {
         "name": contains("name"),
         "name_exact": exact("name"),
         "keyword": contains("name", "description"),
-        "customer": by_url("customer_id", "customer", "customers"),
-        "customer_uuid": identity("customer_id", "customer_uuid"),
-        "service_manager_uuid": lambda view, value: view.c.is_managed,
+        "customer": _of_provider,
+        "customer_uuid": provided("customer_uuid"),
+        "allowed_customer_uuid": _for_customer,
+        "project_uuid": _for_project,
+        "service_manager_uuid": _of_manager,
         "category_uuid": identity("category_id", "category_uuid"),
         "uuid_list": identity("id", "uuid_list"),
         "state": chosen("state", "state", _OFFERING_STATES),
         "shared": flag("is_shared"),
         "billable": flag("is_billable"),
-        "type": chosen("type", "type", {}),
-        "attributes": lambda view, value: _attributes(value),
+        "type": among("type"),
+        "attributes": _attributes,
     },
     _show_offering,
     {"name": "name", "created": "created_date", "state": "state"},
@@ -104,7 +138,7 @@ CATEGORIES = Listing(
 async def _plans(request: Request) -> list[Json]:
     caller, id = await authenticate(request), path_id(request, "Offering")
     row = await state_of(request).database.run(caller, lambda connection: OFFERING.one(connection, id))
-    return [show_plan_of(request, plan) for plan in row["plans"]]
+    return [_show_plan(request, plan) for plan in row["plans"]]
 
 
 async def plan_index(request: Request) -> Response:
@@ -134,7 +168,7 @@ async def show_any_plan(request: Request) -> Response:
     found = [plan for plan in row["plans"] if plan["uuid"] == str(id)]
     if not found:
         raise wire.missing("Plan")
-    return JSONResponse(show_plan_of(request, found[0]))
+    return JSONResponse(_show_plan(request, found[0]))
 
 
 async def create_category(request: Request) -> Response:
@@ -208,6 +242,10 @@ def _offering_state(state: str) -> Any:
     return handle
 
 
+async def _managed(request: Request) -> Response:
+    return await OFFERING.index(request, lambda view: view.c.is_managed)
+
+
 def _offering_part(statement: Statement) -> Any:
     async def handle(request: Request) -> Response:
         body = await read(request)
@@ -222,7 +260,9 @@ routes = [
     *at("/api/marketplace-plans/{id}/", get=show_any_plan),
 ]
 for _path in OFFERINGS:
-    routes += noun(_path, OFFERING, create_offering, patch=change_offering)
+    # A provider's people see there what they manage, and nothing else.
+    routes += at(f"/api/{_path}/", get=_managed if "provider" in _path else index(OFFERING), post=create_offering)
+    routes += at(f"/api/{_path}/{{id}}/", get=show(OFFERING), patch=change_offering)
     routes += actions(_path, "get", plans=plan_index)
     routes += at(f"/api/{_path}/{{id}}/plans/{{plan}}/", get=show_plan)
     routes += actions(

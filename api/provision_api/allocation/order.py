@@ -19,7 +19,7 @@ from provision_api.allocation.endpoint import (
     show,
     shower,
 )
-from provision_api.allocation.listing import Listing, by_url, chosen, contains, flag, identity, since
+from provision_api.allocation.listing import Listing, by_url, chosen, contains, flag, identity, provided, since
 from provision_api.allocation.wire import Json, Refusal, at, read, wrong
 from provision_api.auth import authenticate
 from provision_api.header import idempotency_key
@@ -92,12 +92,12 @@ ORDER = Listing(
         "org_id": "uuid",
         "customer_id": "uuid",
         "offering_id": "uuid",
-        "provider_id": "uuid",
+        "provider_account_id": "uuid",
         "allocation_id": "uuid",
         "allocation": "text",
         "created_date": "date",
         "cost": "int",
-        "updated_date": "date",
+        "modified_date": "date",
         "can_approve_as_consumer": "bool",
         "can_approve_as_provider": "bool",
     },
@@ -107,17 +107,17 @@ ORDER = Listing(
         "project_uuid": identity("org_id", "project_uuid"),
         "customer_uuid": identity("customer_id", "customer_uuid"),
         "offering_uuid": identity("offering_id", "offering_uuid"),
-        "provider_uuid": identity("provider_id", "provider_uuid"),
+        "provider_uuid": provided("provider_uuid"),
         "resource": by_url("allocation_id", "resource", *RESOURCES),
         "resource_uuid": identity("allocation_id", "resource_uuid"),
         "query": contains("allocation"),
         "created": since("created_date", "created"),
-        "modified": since("updated_date", "modified"),
+        "modified": since("modified_date", "modified"),
         "can_approve_as_consumer": flag("can_approve_as_consumer"),
         "can_approve_as_provider": flag("can_approve_as_provider"),
     },
     _show_order,
-    {"created": "created_date", "modified": "updated_date", "state": "state", "type": "type", "cost": "cost"},
+    {"created": "created_date", "modified": "modified_date", "state": "state", "type": "type", "cost": "cost"},
     many=("state", "type"),
 )
 

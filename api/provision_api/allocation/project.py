@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from provision_api.allocation import wire
 from provision_api.allocation.endpoint import call, do, made, noun, path_id, shower
-from provision_api.allocation.listing import Listing, contains, exact, identity, since
+from provision_api.allocation.listing import Listing, contains, exact, flag, identity, since
 from provision_api.allocation.wire import Json, read
 from provision_api.header import idempotency_key
 
@@ -34,6 +34,8 @@ PROJECTS = Listing(
         "customer_abbreviation": "text",
         "created_date": "date",
         "end_date": "date",
+        "can_manage": "bool",
+        "can_admin": "bool",
     },
     {
         "name": contains("name"),
@@ -48,6 +50,8 @@ PROJECTS = Listing(
         "abbreviation": contains("customer_abbreviation"),
         "query": contains("name", "description", "backend_id"),
         "created": since("created_date", "created"),
+        "can_manage": flag("can_manage"),
+        "can_admin": flag("can_admin"),
     },
     _show_project,
     {

@@ -21,7 +21,7 @@ from provision_api.allocation.endpoint import (
     show,
     shower,
 )
-from provision_api.allocation.listing import Listing, by_url, chosen, contains, exact, identity, since
+from provision_api.allocation.listing import Listing, by_url, chosen, contains, exact, identity, provided, since
 from provision_api.allocation.member import role_name
 from provision_api.allocation.order import OMITTED, RESOURCE_URLS, ordered
 from provision_api.allocation.usage import show_usage
@@ -59,12 +59,12 @@ RESOURCE = Listing(
         "customer_id": "uuid",
         "offering_id": "uuid",
         "offering": "text",
-        "provider_id": "uuid",
+        "provider_account_id": "uuid",
         "category_id": "uuid",
         "plan_id": "uuid",
         "backend_id": "text",
         "created_date": "date",
-        "updated_date": "date",
+        "modified_date": "date",
         "is_provided": "bool",
     },
     {
@@ -77,13 +77,13 @@ RESOURCE = Listing(
         "customer_uuid": identity("customer_id", "customer_uuid"),
         "offering": by_url("offering_id", "offering", *OFFERINGS),
         "offering_uuid": identity("offering_id", "offering_uuid"),
-        "provider_uuid": identity("provider_id", "provider_uuid"),
+        "provider_uuid": provided("provider_uuid"),
         "category_uuid": identity("category_id", "category_uuid"),
         "plan_uuid": identity("plan_id", "plan_uuid"),
         "backend_id": exact("backend_id"),
         "query": contains("name", "backend_id", "project", "offering"),
         "created": since("created_date", "created"),
-        "modified": since("updated_date", "modified"),
+        "modified": since("modified_date", "modified"),
     },
     _show_resource,
     {
@@ -92,7 +92,7 @@ RESOURCE = Listing(
         "state": "state",
         "project_name": "project",
         "offering_name": "offering",
-        "modified": "updated_date",
+        "modified": "modified_date",
     },
     many=("state",),
 )

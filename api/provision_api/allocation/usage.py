@@ -3,13 +3,12 @@
 from typing import Any
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import func
 from starlette.requests import Request
 from starlette.responses import Response
 
 from provision_api.allocation import wire
 from provision_api.allocation.endpoint import RESOURCES, actions, call, do, noun, path_id, shower
-from provision_api.allocation.listing import Listing, by_url, chosen, exact, identity, number, since
+from provision_api.allocation.listing import Listing, by_url, chosen, exact, identity, month, number, since
 from provision_api.allocation.wire import Json, Refusal, at, read, wrong
 
 _USAGE = call("usage_report", body="json")
@@ -20,9 +19,23 @@ show_usage = shower(
     modified_by=("users", "modified_by_uuid"),
 )
 _show_user_usage = shower("marketplace-component-user-usages", "uuid created user_uuid", user=("users", "user_uuid"))
-_show_invoice = shower(
+_show_plain_invoice = shower(
     "invoices", "uuid state issuer_details due_date customer_details", customer=("customers", "customer_uuid")
 )
+_show_item = shower(
+    "invoice-items",
+    "uuid invoice_uuid project_uuid resource_uuid",
+    invoice=("invoices", "invoice_uuid"),
+    project=("projects", "project_uuid"),
+    resource=("marketplace-resources", "resource_uuid"),
+)
+
+
+def _show_invoice(request: Request, row: Json) -> Json:
+    items = [_show_item(request, item) for item in row["items"]]
+    return dict(_show_plain_invoice(request, row)) | {"items": items}
+
+
 USAGE = Listing(
     "ComponentUsage",
     "v_allocation_usage",
@@ -49,7 +62,7 @@ USAGE = Listing(
         "type": exact("type"),
         "date_after": since("usage_date", "date_after"),
         "date_before": since("usage_date", "date_before", is_before=True),
-        "billing_period": lambda view, value: func.to_char(view.c.billing_period, "YYYY-MM") == value[:7],
+        "billing_period": month("billing_period", "billing_period"),
         "billing_period_year": number("year", "billing_period_year"),
         "billing_period_month": number("month", "billing_period_month"),
     },
@@ -68,6 +81,19 @@ USER_USAGE = Listing(
     },
     _show_user_usage,
     {"username": "username"},
+)
+INVOICE_ITEMS = Listing(
+    "InvoiceItem",
+    "v_invoice_item",
+    "invoice_item_documents",
+    {"id": "uuid", "invoice_id": "uuid", "org_id": "uuid", "customer_id": "uuid", "allocation_id": "uuid"},
+    {
+        "invoice_uuid": identity("invoice_id", "invoice_uuid"),
+        "project_uuid": identity("org_id", "project_uuid"),
+        "customer_uuid": identity("customer_id", "customer_uuid"),
+        "resource_uuid": identity("allocation_id", "resource_uuid"),
+    },
+    _show_item,
 )
 INVOICES = Listing(
     "Invoice",
@@ -141,4 +167,5 @@ routes = [
     *actions("marketplace-component-usages", set_user_usage=set_user_usage),
     *noun("marketplace-component-user-usages", USER_USAGE),
     *noun("invoices", INVOICES),
+    *noun("invoice-items", INVOICE_ITEMS),
 ]

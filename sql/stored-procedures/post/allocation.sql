@@ -8,8 +8,9 @@ BEGIN
     -- One that was adopted after it had failed was terminated, and stays so.
     UPDATE allocation AS a SET state = 'ok', activated_date = engine_now(), backend_id = COALESCE(nullif(p.roid, ''), (adopted_effect(p.job_id)).external_name, a.backend_id), error_message = ''
     FROM provision_allocation AS p WHERE p.id = ANY (p_ids) AND a.id = p.id AND a.state IN ('creating', 'erred');
-    INSERT INTO allocation_period (tenant_customer_id, org_id, provider_account_id, allocation_id, plan_id, start_date)
-    SELECT a.tenant_customer_id, a.org_id, a.provider_account_id, a.id, a.plan_id, engine_now() FROM allocation AS a WHERE a.id = ANY (p_ids) AND a.state = 'ok';
+    INSERT INTO allocation_period (tenant_customer_id, org_id, provider_account_id, offering_id, allocation_id, plan_id, start_date)
+    SELECT a.tenant_customer_id, a.org_id, a.provider_account_id, a.offering_id, a.id, a.plan_id, engine_now() FROM allocation AS a WHERE a.id = ANY (p_ids) AND a.state = 'ok';
+    INSERT INTO allocation_limit (allocation_id, start_date, limits) SELECT a.id, engine_now(), a.limits FROM allocation AS a WHERE a.id = ANY (p_ids) AND a.state = 'ok';
     PERFORM invoice_refresh(a) FROM allocation AS a WHERE a.id = ANY (p_ids);
 END $$;
 COMMENT ON FUNCTION provision_allocation_success(uuid[]) IS 'Created allocations can be used, and their first plan period begins.';
@@ -32,10 +33,12 @@ BEGIN
     UPDATE allocation SET state = CASE state WHEN 'updating' THEN 'ok' ELSE state END, limits = p_limits, plan_id = p_plan, error_message = '',
         -- What was told of a limit is told again only of a lower one.
         usage_notice = CASE WHEN limits = p_limits THEN usage_notice ELSE '{}' END WHERE id = p_id RETURNING * INTO _new;
+    INSERT INTO allocation_limit AS l (allocation_id, start_date, limits) SELECT p_id, engine_now(), p_limits WHERE _new.limits <> _old.limits
+    ON CONFLICT (allocation_id, start_date) DO UPDATE SET limits = excluded.limits;
     IF _new.plan_id IS DISTINCT FROM _old.plan_id THEN
         UPDATE allocation_period SET end_date = greatest(engine_now(), start_date) WHERE allocation_id = p_id AND end_date IS NULL;
-        INSERT INTO allocation_period (tenant_customer_id, org_id, provider_account_id, allocation_id, plan_id, start_date)
-        VALUES (_new.tenant_customer_id, _new.org_id, _new.provider_account_id, p_id, p_plan, engine_now());
+        INSERT INTO allocation_period (tenant_customer_id, org_id, provider_account_id, offering_id, allocation_id, plan_id, start_date)
+        VALUES (_new.tenant_customer_id, _new.org_id, _new.provider_account_id, _new.offering_id, p_id, p_plan, engine_now());
     END IF;
     PERFORM invoice_refresh(_new);
 END $$;

@@ -146,7 +146,7 @@ BEGIN
         start_date, callback_url, created_by_id)
     VALUES (p_item.order_id, p_item.id, _allocation.tenant_customer_id, _allocation.org_id, _allocation.provider_account_id, p_allocation, _allocation.offering_id, p_type, 'pending_consumer', p_plan,
         CASE WHEN p_type <> 'create' THEN _allocation.plan_id END, p_limits, CASE p_type WHEN 'create' THEN '{}' ELSE _allocation.limits END, COALESCE(nullif(p_item.data -> 'attributes', 'null'), '{}'),
-        CASE p_type WHEN 'terminate' THEN 0 ELSE allocation_cost(_allocation.offering_id, p_plan, p_limits, p_type = 'create') END,
+        CASE p_type WHEN 'terminate' THEN 0 ELSE allocation_cost(_allocation.offering_id, p_plan, p_limits, CASE WHEN p_type = 'create' THEN 'one' WHEN p_plan IS DISTINCT FROM _allocation.plan_id THEN 'few' END) END,
         (p_item.data ->> 'start_date')::date, p_item.data ->> 'callback_url', caller_user());
 END $$;
 COMMENT ON FUNCTION allocation_order_add(plan_item, text, uuid, jsonb, uuid) IS 'Notes the order of a change; whether it must be approved is asked at the end of the transaction, when it is stored (allocation_order_admit).';
@@ -214,14 +214,14 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION allocation_terminate_plan(plan_item[]) IS 'allocation.terminate: one step, the end.';
 
-CREATE OR REPLACE FUNCTION allocation_cost(p_offering uuid, p_plan uuid, p_limits jsonb, p_is_new boolean) RETURNS numeric
+CREATE OR REPLACE FUNCTION allocation_cost(p_offering uuid, p_plan uuid, p_limits jsonb, p_once text) RETURNS numeric
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
     RETURN (SELECT sum(p.price * CASE WHEN component_takes_limit(c) THEN COALESCE((p_limits ->> c.type)::bigint, 0) WHEN c.billing_type = 'fixed' THEN p.amount
-            WHEN c.billing_type = 'one' AND p_is_new OR c.billing_type = 'few' THEN greatest(p.amount, 1) ELSE 0 END)
+            WHEN c.billing_type = p_once THEN greatest(p.amount, 1) ELSE 0 END)
         FROM offering_plan_component AS p JOIN offering_component AS c ON c.id = p.component_id WHERE p.plan_id = p_plan AND c.offering_id = p_offering);
 END $$;
-COMMENT ON FUNCTION allocation_cost(uuid, uuid, jsonb, boolean) IS 'What an order costs at first: price times limit, fixed parts, and what is paid at activation or at a change of plan; NULL: no plan.';
+COMMENT ON FUNCTION allocation_cost(uuid, uuid, jsonb, text) IS 'What an order costs at first: price times limit, fixed parts, and what is paid once: at activation (one), at a change of plan (few); NULL: no plan.';
 
 -- Jobs ---------------------------------------------------------------------------------------------------------------
 

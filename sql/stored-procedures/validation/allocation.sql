@@ -53,8 +53,9 @@ CREATE OR REPLACE FUNCTION capacity_request_bound() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: whoever asks for nodes need not see allocations.
 DECLARE
-    _asked constant numeric := round(NEW.nodes * greatest(extract(EPOCH FROM NEW.expires_date - engine_now()), 0)::numeric / 3600, 2);
     _allocation allocation;
+    _booked numeric;
+    _asked numeric;
     _left numeric;
 BEGIN
     -- Two who ask for the last node-hours at once meet at the allocation.
@@ -63,9 +64,11 @@ BEGIN
     IF _allocation.id IS NULL THEN
         RETURN NEW;
     END IF;
-    _left := COALESCE((_allocation.limits ->> 'node_hours')::numeric, 0) - node_hours(NEW.org_id, engine_now(), true);
-    IF _asked > _left THEN
-        PERFORM refuse('PV409', 'the allocation of node-hours is used up', format('%s node-hours are asked for, %s are left this month', _asked, greatest(_left, 0)), 'ask for less, or have the limit of the allocation raised');
+    _booked := node_hours_booked(NEW.org_id);
+    _asked := node_hours_booked(NEW.org_id, NEW.user_id, NEW.nodes, NEW.expires_date) - _booked;
+    _left := COALESCE((_allocation.limits ->> 'node_hours')::numeric, 0) - node_hours(NEW.org_id, date_trunc('month', engine_now() AT TIME ZONE 'UTC')::date) - _booked;
+    IF _asked > greatest(_left, 0) THEN
+        PERFORM refuse('PV409', 'the allocation of node-hours is used up', format('%s node-hours more are asked for, %s are left this month', _asked, greatest(_left, 0)), 'ask for less, or have the limit of the allocation raised');
     END IF;
     RETURN NEW;
 END $$;
