@@ -100,11 +100,11 @@ GRANT EXECUTE ON FUNCTION project_create(jsonb, text), customer_profile_set(uuid
     TO provision_api, provision_operator;
 GRANT EXECUTE ON FUNCTION customer_documents(uuid[]), project_documents(uuid[]), user_documents(uuid[]), member_documents(uuid[]), offering_manager_documents(uuid[]), offering_documents(uuid[]), offering_category_documents(uuid[]), allocation_documents(uuid[]),
     allocation_order_documents(uuid[]), allocation_period_documents(uuid), allocation_team(uuid), usage_documents(uuid[]), user_usage_documents(uuid[]), invoice_documents(uuid[]), invoice_item_documents(uuid[]), role_documents(), customer_accounts(uuid[]), plan_offering(uuid) TO provision_api;
-GRANT EXECUTE ON FUNCTION offering_type(offering) TO provision_api, provision_integration, provision_operator;
+GRANT EXECUTE ON FUNCTION offering_type(offering), offering_may(uuid) TO provision_api, provision_integration, provision_operator;
 GRANT EXECUTE ON FUNCTION login_token_issue(uuid), login_token_caller(bytea) TO provision_api;
 GRANT EXECUTE ON FUNCTION login_token_end(uuid) TO provision_operator;
 -- Views and policies call these in the name of whoever reads.
-GRANT EXECUTE ON FUNCTION caller_direct_orgs(), caller_offerings(), offering_may(uuid) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION caller_direct_orgs(), caller_offerings() TO PUBLIC;
 GRANT INSERT (tenant_customer_id, org_id, offering_id, plan_id, name, description, limits, attributes) ON provision_allocation TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, allocation_id, plan_id, limits) ON provision_allocation_update TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, allocation_id, attributes) ON provision_allocation_terminate TO provision_integration;

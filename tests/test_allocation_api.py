@@ -1025,7 +1025,7 @@ FILTERS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ],
     ),
     "project-permissions": (
-        "user",
+        "project",
         [
             *(("project", "{hyphens}", "{none}"), ("user", "{user}", "{none}"), ("username", "{cuid}", "zz")),
             *(("full_name", "JANE", "zz"), ("customer", "{customer}", "{none}"), ("role", "admin", "manager")),
@@ -1082,7 +1082,7 @@ FILTERS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ],
     ),
 }
-KEYS = {"project-permissions": "user_uuid", "marketplace-component-usages": "resource_uuid"}
+KEYS = {"project-permissions": "project_uuid", "marketplace-component-usages": "resource_uuid"}
 
 
 @pytest.mark.parametrize("endpoint", FILTERS)

@@ -527,6 +527,7 @@ def test_nobody_may_call_what_was_not_granted(functions: list[Function]) -> None
         "caller_direct_orgs()",
         "caller_may(text,uuid,uuid)",
         "caller_name()",
+        "caller_offerings()",
         "caller_org()",
         "caller_orgs()",
         "caller_platform()",
@@ -677,7 +678,7 @@ TENANT_VIEWS = {"v_order", "v_order_item", "v_order_item_plan", "v_provision", "
 TENANT_VIEWS |= {"v_contact", "v_host", "v_domain", "v_certificate", "v_event", "v_webhook", "v_webhook_dead_letter"}
 TENANT_VIEWS |= {"v_org", "v_space", "v_quota", "v_cluster", "v_capacity_request", "v_cluster_version"}
 TENANT_VIEWS |= {"v_compute_cluster", "v_deployment", "v_deployment_history"}
-TENANT_VIEWS |= {"v_project", "v_offering", "v_offering_category", "v_invoice", "v_invoice_item"}
+TENANT_VIEWS |= {"v_project", "v_offering", "v_offering_category", "v_offering_manager", "v_invoice", "v_invoice_item"}
 TENANT_VIEWS |= {"v_allocation", "v_allocation_order", "v_allocation_usage", "v_allocation_user_usage"}
 TENANT_VIEWS |= {"v_wpaas", "v_wpaas_version", "v_wpaas_backup", "v_wpaas_profile"}
 TENANT_VIEWS |= {"v_account_entry", "v_account_cost"}

@@ -127,17 +127,17 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION offering_type(offering) IS 'The type of an offering as the allocators'' API names it.';
 
-CREATE OR REPLACE FUNCTION offering_block(p_offering uuid, p_plan uuid, p_org uuid) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = public, pg_temp SET timezone = 'UTC' AS $$
+CREATE OR REPLACE FUNCTION offering_block(p_offering uuid, p_plan uuid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
     RETURN (SELECT to_jsonb(d) FROM (SELECT o.id AS offering_uuid, o.name AS offering_name, o.description AS offering_description, offering_type(o) AS offering_type, o.is_shared AS offering_shared, o.is_billable AS offering_billable,
             COALESCE(o.details ->> 'terms_of_service', '') AS offering_terms_of_service, COALESCE(o.details -> 'plugin_options', '{}') AS offering_plugin_options, allocation_state_name(o.state) AS offering_state,
             NULL::text AS offering_image, NULL::text AS offering_thumbnail, v.name AS provider_name, v.id AS provider_uuid, v.id AS offering_customer_uuid, g.title AS category_title, g.id AS category_uuid, NULL::text AS category_icon, p.id AS plan_uuid, p.name AS plan_name,
-            p.unit AS plan_unit, p.description AS plan_description, j.id AS project_uuid, j.name AS project_name, x.description AS project_description, x.end_date AS project_end_date, c.id AS customer_uuid, c.name AS customer_name
+            p.unit AS plan_unit, p.description AS plan_description
         FROM offering AS o JOIN offering_category AS g ON g.id = o.category_id JOIN tenant_customer AS t ON t.id = o.provider_account_id JOIN customer AS v ON v.id = t.customer_id LEFT JOIN offering_plan AS p ON p.id = p_plan
-        CROSS JOIN org AS j JOIN project AS x ON x.id = j.id JOIN tenant_customer AS a ON a.id = j.tenant_customer_id JOIN customer AS c ON c.id = a.customer_id WHERE o.id = p_offering AND j.id = p_org) AS d);
+        WHERE o.id = p_offering) AS d);
 END $$;
-COMMENT ON FUNCTION offering_block(uuid, uuid, uuid) IS 'What an allocation and its orders tell of their offering, plan and project.';
+COMMENT ON FUNCTION offering_block(uuid, uuid) IS 'What allocations and their orders tell of their offering and plan: asked for once for all of a page that have the same.';
 
 -- Allocations and orders ---------------------------------------------------------------------------------------------
 
@@ -150,15 +150,21 @@ DECLARE
     _orgs constant uuid[] := caller_direct_orgs();
     _offerings constant uuid[] := caller_offerings();
 BEGIN
-    RETURN QUERY SELECT offering_block(a.offering_id, a.plan_id, a.org_id) || to_jsonb(d) FROM unnest(p_ids) WITH ORDINALITY AS i (id, n) JOIN allocation AS a ON a.id = i.id
+    RETURN QUERY WITH block AS MATERIALIZED (
+        SELECT s.offering_id, s.plan_id, offering_block(s.offering_id, s.plan_id) AS told, (SELECT bool_or(c.billing_type = 'usage') FROM offering_component AS c WHERE c.offering_id = s.offering_id) AS has_usage,
+            (SELECT bool_or(c.billing_type = 'limit') FROM offering_component AS c WHERE c.offering_id = s.offering_id) AS has_limit
+        FROM (SELECT DISTINCT l.offering_id, l.plan_id FROM allocation AS l WHERE l.id = ANY (p_ids)) AS s)
+    SELECT b.told || to_jsonb(d) FROM unnest(p_ids) WITH ORDINALITY AS i (id, n) JOIN allocation AS a ON a.id = i.id
         AND (_all OR a.tenant_customer_id = ANY (_accounts) OR a.org_id = ANY (_orgs) OR a.provider_account_id = ANY (_accounts) OR a.offering_id = ANY (_offerings))
-    LEFT JOIN LATERAL (SELECT bool_or(c.billing_type = 'usage') AS has_usage, bool_or(c.billing_type = 'limit') AS has_limit FROM offering_component AS c WHERE c.offering_id = a.offering_id) AS b ON true
+    JOIN block AS b ON b.offering_id = a.offering_id AND b.plan_id IS NOT DISTINCT FROM a.plan_id
+    JOIN org AS j ON j.id = a.org_id JOIN project AS x ON x.id = j.id JOIN tenant_customer AS y ON y.id = a.tenant_customer_id JOIN customer AS k ON k.id = y.customer_id
     LEFT JOIN LATERAL (SELECT jsonb_object_agg(s.type, s.amount) AS used FROM (SELECT c.type, sum(u.amount) AS amount FROM allocation_usage AS u JOIN offering_component AS c ON c.id = u.component_id WHERE u.allocation_id = a.id GROUP BY 1) AS s) AS t ON true
     LEFT JOIN allocation_order AS e ON e.allocation_id = a.id AND e.finished_date IS NULL LEFT JOIN allocation_order AS f ON f.allocation_id = a.id AND f.type = 'create'
     CROSS JOIN LATERAL (SELECT a.id AS uuid, a.name, label(a.name) AS slug, a.description, allocation_state_name(a.state) AS state, a.limits, a.attributes, a.backend_id, a.backend_id AS effective_id, a.backend_metadata, a.current_usages,
         COALESCE(t.used, '{}') AS limit_usage, COALESCE(b.has_usage, false) AS is_usage_based, COALESCE(b.has_limit, false) AS is_limit_based, NULL::text AS scope, a.report, a.end_date, a.state IN ('ok', 'erred') AND e.id IS NULL AS can_terminate,
         a.options, '[]'::jsonb AS endpoints, false AS paused, false AS downscaled, false AS restrict_member_access, a.error_message, a.error_traceback, a.last_sync_date AS last_sync, a.created_date AS created,
-        COALESCE(a.updated_date, a.created_date) AS modified, e.id AS order_in_progress_uuid, f.id AS creation_order_uuid, a.id AS marketplace_resource_uuid) AS d ORDER BY i.n;
+        COALESCE(a.updated_date, a.created_date) AS modified, e.id AS order_in_progress_uuid, f.id AS creation_order_uuid, a.id AS marketplace_resource_uuid,
+        j.id AS project_uuid, j.name AS project_name, x.description AS project_description, x.end_date AS project_end_date, k.id AS customer_uuid, k.name AS customer_name) AS d ORDER BY i.n;
 END $$;
 COMMENT ON FUNCTION allocation_documents(uuid[]) IS 'Allocations as the allocators'' API tells them.';
 
@@ -171,16 +177,20 @@ DECLARE
     _orgs constant uuid[] := caller_direct_orgs();
     _offerings constant uuid[] := caller_offerings();
 BEGIN
-    RETURN QUERY SELECT offering_block(o.offering_id, o.plan_id, o.org_id) || to_jsonb(d) FROM unnest(p_ids) WITH ORDINALITY AS i (id, n) JOIN allocation_order AS o ON o.id = i.id
+    RETURN QUERY WITH block AS MATERIALIZED (
+        SELECT s.offering_id, s.plan_id, offering_block(s.offering_id, s.plan_id) AS told FROM (SELECT DISTINCT l.offering_id, l.plan_id FROM allocation_order AS l WHERE l.id = ANY (p_ids)) AS s)
+    SELECT q.told || to_jsonb(d) FROM unnest(p_ids) WITH ORDINALITY AS i (id, n) JOIN allocation_order AS o ON o.id = i.id
         AND (_all OR o.tenant_customer_id = ANY (_accounts) OR o.org_id = ANY (_orgs) OR o.provider_account_id = ANY (_accounts) OR o.offering_id = ANY (_offerings))
     JOIN allocation AS a ON a.id = o.allocation_id LEFT JOIN app_user AS b ON b.id = o.created_by_id LEFT JOIN app_user AS c ON c.id = o.consumer_reviewed_by_id LEFT JOIN app_user AS p ON p.id = o.provider_reviewed_by_id
-    LEFT JOIN offering_plan AS x ON x.id = o.old_plan_id LEFT JOIN offering_plan AS y ON y.id = o.plan_id
+    LEFT JOIN offering_plan AS z ON z.id = o.old_plan_id LEFT JOIN offering_plan AS y ON y.id = o.plan_id JOIN block AS q ON q.offering_id = o.offering_id AND q.plan_id IS NOT DISTINCT FROM o.plan_id
+    JOIN org AS j ON j.id = o.org_id JOIN project AS x ON x.id = j.id JOIN tenant_customer AS t ON t.id = o.tenant_customer_id JOIN customer AS k ON k.id = t.customer_id
     CROSS JOIN LATERAL (SELECT o.id AS uuid, o.item_id AS item_uuid, upper(left(o.type, 1)) || substr(o.type, 2) AS type, replace(o.state, '_', '-') AS state, o.attributes || jsonb_build_object('name', a.name) AS attributes, o.limits, COALESCE(o.cost, 0)::numeric(22,10)::text AS cost,
         '' AS output, o.error_message, o.error_traceback, NULL::text AS resource_uuid, NULL::text AS resource_type, a.name AS resource_name, a.id AS marketplace_resource_uuid, o.callback_url, o.created_date AS created, COALESCE(o.updated_date, o.finished_date, o.created_date) AS modified,
         b.id AS created_by_uuid, COALESCE(b.name, '') AS created_by_full_name, b.username AS created_by_username, c.id AS consumer_reviewed_by_uuid, c.name AS consumer_reviewed_by_full_name, c.username AS consumer_reviewed_by_username, o.consumer_reviewed_date AS consumer_reviewed_at,
         p.id AS provider_reviewed_by_uuid, p.name AS provider_reviewed_by_full_name, p.username AS provider_reviewed_by_username, o.provider_reviewed_date AS provider_reviewed_at, o.comment, CASE WHEN o.type = 'terminate' THEN o.comment ELSE '' END AS termination_comment,
-        x.id AS old_plan_uuid, x.name AS old_plan_name, CASE WHEN o.type = 'update' THEN y.id END AS new_plan_uuid, CASE WHEN o.type = 'update' THEN y.name END AS new_plan_name, o.old_limits,
-        o.state LIKE 'pending%' OR o.state = 'executing' AS can_terminate, a.backend_id, NULL::text AS issue, o.start_date) AS d ORDER BY i.n;
+        z.id AS old_plan_uuid, z.name AS old_plan_name, CASE WHEN o.type = 'update' THEN y.id END AS new_plan_uuid, CASE WHEN o.type = 'update' THEN y.name END AS new_plan_name, o.old_limits,
+        o.state LIKE 'pending%' OR o.state = 'executing' AS can_terminate, a.backend_id, NULL::text AS issue, o.start_date,
+        j.id AS project_uuid, j.name AS project_name, x.description AS project_description, x.end_date AS project_end_date, k.id AS customer_uuid, k.name AS customer_name) AS d ORDER BY i.n;
 END $$;
 COMMENT ON FUNCTION allocation_order_documents(uuid[]) IS 'Orders of allocations as the allocators'' API tells them.';
 

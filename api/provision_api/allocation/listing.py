@@ -238,9 +238,13 @@ class Listing:
         return [*sorted_, view.c[self.newest].desc() if self.newest else view.c.id]
 
     def _page(self, view: Any, wanted: list[Any], order: list[Any], offset: int, limit: int) -> Statement:
-        page = select(view.c.id).where(*wanted).order_by(*order).offset(offset).limit(limit)
-        documents = getattr(func, self.documents)(func.array(page.scalar_subquery())).table_valued("d").render_derived()
-        last = func.max(view.c[self.newest]) if self.newest else literal(None, BigInteger())
-        counted = select(func.count().label("total"), last.label("upto")).select_from(view).where(*wanted).subquery()
+        # One walk over what is wanted counts it, too. A page after the last has no rows and no number: it is refused.
+        upto = func.max(view.c[self.newest]).over() if self.newest else literal(None, BigInteger())
+        found = select(view.c.id, func.count().over().label("total"), upto.label("upto")).where(*wanted)
+        page = found.order_by(*order).offset(offset).limit(limit).cte("page")
+        ids = func.array(select(page.c.id).scalar_subquery())
+        documents = getattr(func, self.documents)(ids).table_valued("d").render_derived()
         shown = select(func.coalesce(func.jsonb_agg(documents.c.d), func.jsonb_build_array())).scalar_subquery()
-        return Statement(select(counted.c.total, counted.c.upto, shown.label("documents")))
+        total = func.coalesce(select(func.max(page.c.total)).scalar_subquery(), 0)
+        last = select(func.max(page.c.upto)).scalar_subquery()
+        return Statement(select(total.label("total"), last.label("upto"), shown.label("documents")))
