@@ -23,6 +23,9 @@ NAMES = ("ours", "CP-SAT", "HiGHS", "EASY", "first fit", "original")
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--every", type=click.IntRange(min=1), default=1, help="Of the instances, only one in so many.")
+@click.option(
+    "--every-large", type=click.IntRange(min=1), default=1, help="Of the large ones, only one in so many more."
+)
 @click.option("--seeds", type=click.IntRange(min=1), default=6, help="Replays.")
 @click.option("--deployments", type=click.IntRange(min=20), default=600, help="Deployments of a replay.")
 @click.option(
@@ -38,7 +41,7 @@ NAMES = ("ours", "CP-SAT", "HiGHS", "EASY", "first fit", "original")
     help="Where the instances of others are; what is not there is left out.",
 )
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
-def main(every: int, seeds: int, deployments: int, plots: Path, data: Path, as_json: bool) -> None:
+def main(every: int, every_large: int, seeds: int, deployments: int, plots: Path, data: Path, as_json: bool) -> None:
     """Measure the scheduler beside CP-SAT, HiGHS, first fit, EASY and the original: one thread, CPU time."""
     if missing := rivals.missing():
         raise click.ClickException(f"{', '.join(missing)} is missing: pip install 'provision[solvers]'")
@@ -47,7 +50,13 @@ def main(every: int, seeds: int, deployments: int, plots: Path, data: Path, as_j
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task("beginning", total=None)
-        measure(report, data, every, (seeds, deployments), lambda what: shown.update(task, description=what))
+        measure(
+            report,
+            data,
+            (every, every * every_large),
+            (seeds, deployments),
+            lambda what: shown.update(task, description=what),
+        )
     show(console, report)
     plot.draw(plots, report.gaps, report.waits)
     console.print(f"plots: {plots}", soft_wrap=True)
@@ -61,15 +70,16 @@ def main(every: int, seeds: int, deployments: int, plots: Path, data: Path, as_j
         )
 
 
-def measure(report: Report, data: Path, every: int, replays: tuple[int, int], say: figures.Say) -> None:
-    """Everything there are data for."""
+def measure(report: Report, data: Path, parts: tuple[int, int], replays: tuple[int, int], say: figures.Say) -> None:
+    """Everything there are data for; `parts`: one in so many of the small instances, and of the large ones."""
+    every, large = parts
     figures.measure_replays(report, *replays, say)
     if data.is_dir():
         figures.measure_queues(report, instances.queues(data)[::every], "given", say)
         figures.measure_library(report, instances.library(data)[::every], say)
-        figures.measure_gap(report, instances.chu_beasley(data)[::every], "mknapcb", say)
+        figures.measure_gap(report, instances.chu_beasley(data)[::large], "mknapcb", say)
     figures.measure_queues(report, instances.made_queues((8, 16, 25, 40, 60, 100), 3)[::every], "made", say)
-    figures.measure_gap(report, instances.made_chu_beasley(24)[::every], "made", say)
+    figures.measure_gap(report, instances.made_chu_beasley(24)[::large], "made", say)
 
 
 def show(console: Console, report: Report) -> None:

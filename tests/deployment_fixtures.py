@@ -1,10 +1,16 @@
-"""What the tests of deployments share: an API at whose root an admin has made an organization, and a worker."""
+"""What the tests of deployments share: an API at whose root an admin has made an organization, and a worker.
 
+A database and its API are there once per module, and each test has an organization of its own in it (`site`); a test
+that counts what all organizations have, or claims jobs that may be anybody's, has a database of its own (`lone_site`).
+"""
+
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
-import psycopg
 import pytest
 from httpx2 import Response
 from provision_api.app import make_app
@@ -14,7 +20,7 @@ from starlette.testclient import TestClient
 from provision.database import connect
 
 from .api_fixtures import settings_for
-from .conftest import Database, _clone
+from .conftest import _clone
 from .worker_fixtures import Engine, eventually
 
 PASSWORD = "correct horse battery"
@@ -85,35 +91,63 @@ class User:
         return one["allocated_cpu"], one["allocated_ram"], one["allocated_gpu"]
 
 
-class Site:
-    """An API, its database, and an admin who has made an organization."""
+@dataclass
+class Home:
+    """An API and its database."""
 
-    def __init__(self, client: TestClient, engine: Engine) -> None:
-        self.client = client
-        self.engine = engine
-        engine.owner.execute("UPDATE setting SET value = '1' WHERE name = 'allow_first_admin'")
-        self.admin = self.user("admin")
-        self.code: str = self.admin.done("/create_organization", name="Acme")["invite_code"]
+    client: TestClient
+    engine: Engine
+    admin: User | None = None
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+
+class Site:
+    """An organization that the admin has made, and whoever joins it."""
+
+    def __init__(self, home: Home) -> None:
+        self.client = home.client
+        self.engine = home.engine
+        self._number = next(home.numbers)
+        if home.admin is None:
+            self.engine.owner.execute("UPDATE setting SET value = '1' WHERE name = 'allow_first_admin'")
+            home.admin = self.user("admin")
+        self.admin = home.admin
+        self.organization = self._of_this_test("Acme")
+        self.code: str = self.admin.done("/create_organization", name=self.organization)["invite_code"]
+        self.org: UUID = self.engine.value("SELECT id FROM org WHERE name = %s", self.organization)
+        self.slug: str = self.engine.value("SELECT slug FROM org WHERE id = %s", self.org)
+
+    def _of_this_test(self, name: str) -> str:
+        return name if self._number == 1 else f"{name}{self._number}"
 
     def user(self, username: str) -> User:
         """A new user, logged in."""
-        body = {"username": username, "password": PASSWORD}
+        body = {"username": self._of_this_test(username), "password": PASSWORD}
         answer = self.client.post("/register", json=body)
         assert answer.status_code == 201, answer.text
-        return User(self.client, username, self.client.post("/login", json=body).json()["token"])
+        return User(self.client, body["username"], self.client.post("/login", json=body).json()["token"])
 
     def member(self, username: str, role: str | None = None) -> User:
         """A new user who has joined the organization."""
         user = self.user(username)
         if role:
-            self.admin.done("/update_role", user_id=self.number(username), role=role)
+            self.admin.done("/update_role", user_id=self.number(user), role=role)
         user.done("/join_organization", invite_code=self.code)
         return user
 
-    def number(self, username: str) -> int:
+    def number(self, user: User) -> int:
         """The id of a user."""
-        number: int = self.engine.value("SELECT number FROM app_user WHERE username = %s", username)
+        number: int = self.engine.value("SELECT number FROM app_user WHERE username = %s", user.username)
         return number
+
+    def attention(self) -> list[str]:
+        """Why something of the organization needs a person."""
+        rows = self.engine.rows(
+            "SELECT a.reason FROM v_attention AS a WHERE EXISTS ("
+            "SELECT FROM class.provision AS p WHERE p.org_id = %s AND a.id IN (p.id, p.job_id))",
+            self.org,
+        )
+        return [row["reason"] for row in rows]
 
     @contextmanager
     def working(self, **settings: Any) -> Iterator[None]:
@@ -131,21 +165,41 @@ class Site:
         return user.seen(user.deployments()[name]["id"])
 
 
-@pytest.fixture(scope="module")
-def strict_site(server_url: str, template: str) -> Iterator[Site]:
-    """One with a cluster, shared by the tests of a module in which everything is refused."""
+@contextmanager
+def at_home(server_url: str, template: str) -> Iterator[Home]:
+    """A new database with an API."""
     with _clone(server_url, template) as clone, connect(clone.url, "tests", autocommit=True) as owner:
-        with TestClient(make_app(settings_for(clone.url, rate_per_caller=0, rate_per_address=0))) as client:
-            site = Site(client, Engine(clone, owner))
-            with site.working():
-                site.admin.cluster()
-            yield site
-        assert owner.execute("SELECT count(*) FROM deployment").fetchone() == (0,)
+        settings = settings_for(clone.url, rate_per_caller=0, rate_per_address=0)
+        with TestClient(make_app(settings)) as client:
+            yield Home(client, Engine(clone, owner))
+
+
+@pytest.fixture(scope="module")
+def home(server_url: str, template: str) -> Iterator[Home]:
+    """The database and the API of a module."""
+    with at_home(server_url, template) as home:
+        yield home
 
 
 @pytest.fixture
-def site(database: Database, owner: psycopg.Connection) -> Iterator[Site]:
-    """The API, with an organization, and no worker yet."""
-    settings = settings_for(database.url, rate_per_caller=0, rate_per_address=0)
-    with TestClient(make_app(settings)) as client:
-        yield Site(client, Engine(database, owner))
+def site(home: Home) -> Site:
+    """An organization of the test's own, and no worker yet."""
+    return Site(home)
+
+
+@pytest.fixture
+def lone_site(server_url: str, template: str) -> Iterator[Site]:
+    """The only organization of a database."""
+    with at_home(server_url, template) as home:
+        yield Site(home)
+
+
+@pytest.fixture(scope="module")
+def strict_site(server_url: str, template: str) -> Iterator[Site]:
+    """One with a cluster, shared by the tests of a module in which everything is refused."""
+    with at_home(server_url, template) as home:
+        site = Site(home)
+        with site.working():
+            site.admin.cluster()
+        yield site
+        assert site.engine.value("SELECT count(*) FROM deployment") == 0

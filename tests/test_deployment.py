@@ -3,17 +3,25 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, LiteralString
+from uuid import UUID
 
 import psycopg
 import pytest
+from provision_api import deployment as surface
+from provision_api.app import make_app
 from psycopg.types.json import Jsonb
+from starlette.testclient import TestClient
 
 from . import deployment_fixtures
+from .api_fixtures import settings_for
+from .conftest import Database
 from .deployment_fixtures import Site, User
 from .sql_fixtures import refused
-from .worker_fixtures import eventually
+from .worker_fixtures import Engine, eventually
 
+home = deployment_fixtures.home
 site = deployment_fixtures.site
+lone_site = deployment_fixtures.lone_site
 strict_site = deployment_fixtures.strict_site
 
 SUM: LiteralString = """
@@ -32,17 +40,18 @@ def test_what_fits_runs_and_what_does_not_waits_and_is_told_why(site: Site) -> N
     admin = site.admin
     with site.working():
         cluster = admin.cluster()
-        assert admin.deploy("a", (6, 6, 0)) == {
-            "message": "Deployment created and running",
-            "id": 1,
-            "status": "running",
-        }
-        assert admin.deploy("b", (6, 6, 0)) == {"message": "Deployment created and queued", "id": 2, "status": "queued"}
+        first, second = admin.deploy("a", (6, 6, 0)), admin.deploy("b", (6, 6, 0))
+        assert first == {"message": "Deployment created and running", "id": first["id"], "status": "running"}
+        assert second == {"message": "Deployment created and queued", "id": second["id"], "status": "queued"}
         assert admin.allocated() == (6, 6, 0)
-        waiting = admin.seen(2)
+        waiting = admin.seen(second["id"])
         assert "needs 6 cpu (4 free)" in waiting["reason"]
         assert waiting["cluster_id"] == cluster
-        assert [step["to_status"] for step in admin.seen(1)["history"]] == ["queued", "starting", "running"]
+        assert [step["to_status"] for step in admin.seen(first["id"])["history"]] == [
+            "queued",
+            "starting",
+            "running",
+        ]
         site.pass_time(31)
         assert site.until(admin, "a", "done")["finished_at"]
         site.until(admin, "b", "running")
@@ -55,6 +64,7 @@ BATCH: LiteralString = """
     SELECT c.tenant_customer_id, c.org_id, c.id, d.* FROM compute_cluster AS c, (VALUES
         ('1', 1::smallint, 8, 8, 2, 'nginx', 60), ('2', 1, 4, 3, 3, 'nginx', 60), ('3', 1, 3, 4, 3, 'nginx', 60),
         ('4', 1, 3, 3, 4, 'nginx', 60), ('5', 0, 2, 2, 2, 'nginx', 60)) AS d
+    WHERE c.org_id = %s
 """
 
 
@@ -62,7 +72,7 @@ def test_the_best_set_starts_and_not_the_first_that_fits(site: Site) -> None:
     """The worked example, inserted in SQL: 2, 3 and 4 start, where first-fit would take 1 and 5."""
     with site.working():
         site.admin.cluster(objective="count")
-        site.engine.owner.execute(BATCH)
+        site.engine.owner.execute(BATCH, [site.org])
         eventually(lambda: "running" in site.admin.states().values())
     states = site.admin.states()
     assert [name for name, state in states.items() if state == "running"] == ["2", "3", "4"]
@@ -112,7 +122,8 @@ def test_arrival_and_completion_follow_one_rule(site: Site, backfill: str, how: 
         if how == "completion":
             site.pass_time(6)
             site.until(admin, "first", "done")
-            eventually(lambda: site.engine.value("SELECT bool_and(is_decided) FROM v_compute_cluster"))
+            decided: LiteralString = "SELECT bool_and(is_decided) FROM v_compute_cluster WHERE org_id = %s"
+            eventually(lambda: site.engine.value(decided, site.org))
     states = admin.states()
     assert (states["runs"], states["head"]) == ("running", "queued")
     assert states["small"] == ("running" if backfill == "any" else "queued")
@@ -147,7 +158,7 @@ def test_a_completion_that_is_reported_twice_frees_once(site: Site) -> None:
         admin.cluster()
         admin.deploy("a", (6, 6, 6))
         admin.deploy("b", (3, 3, 3))
-        job = engine.value("SELECT job_id FROM provision_deployment WHERE name = 'a'")
+        job = engine.value("SELECT job_id FROM provision_deployment WHERE name = 'a' AND org_id = %s", site.org)
         site.pass_time(31)
         site.until(admin, "a", "done")
         site.until(admin, "b", "done")
@@ -156,28 +167,30 @@ def test_a_completion_that_is_reported_twice_frees_once(site: Site) -> None:
     result = Jsonb([{"job_id": str(job), "claim_no": 1, "outcome": "completed", "result": {}}])
     assert engine.value("SELECT job_record(%s, %s)", worker, result) == job
     with refused(engine.owner, "PV422", "row is final"):
-        engine.owner.execute("UPDATE provision_deployment SET status_id = status_id WHERE name = 'a'")
-    engine.value("SELECT deployment_end(ARRAY(SELECT id FROM deployment WHERE name IN ('a', 'b')))")
+        engine.owner.execute("UPDATE provision_deployment SET status_id = status_id WHERE job_id = %s", [job])
+    engine.value(
+        "SELECT deployment_end(ARRAY(SELECT id FROM deployment WHERE name IN ('a', 'b') AND org_id = %s))", site.org
+    )
     assert admin.allocated() == (5, 5, 5)
 
 
-def test_a_worker_killed_while_deployments_run_loses_none(site: Site) -> None:
-    """It had claimed the jobs of both; another one takes them over, their shares are freed once, the queue moves on."""
-    admin, engine = site.admin, site.engine
-    with site.working():
+def test_what_a_dead_worker_had_in_hand_ends_once_whatever_it_reports_late(lone_site: Site) -> None:
+    """It had claimed the jobs of both, which another takes over; their shares are freed once, the queue moves on."""
+    admin, engine = lone_site.admin, lone_site.engine
+    with lone_site.working():
         admin.cluster()
         admin.deploy("a", (5, 5, 5), ttl_seconds=60)
         admin.deploy("b", (5, 5, 5), ttl_seconds=60)
         admin.deploy("next", (10, 10, 10), ttl_seconds=60)
-    site.pass_time(61)
+    lone_site.pass_time(61)
     dead = engine.value("SELECT worker_register('dead', 'host', 1, '0', '{}')")
     claimed = engine.rows("SELECT * FROM job_claim(%s, '{provision_deployment_run}', 10)", dead)
     assert len(claimed) == 2
-    with site.working():
+    with lone_site.working():
         engine.owner.execute(
             "UPDATE worker SET heartbeat_date = heartbeat_date - interval '1 hour' WHERE id = %s", [dead]
         )
-        site.until(admin, "next", "running")
+        lone_site.until(admin, "next", "running")
         assert admin.allocated() == (10, 10, 10)
     assert (
         engine.value(
@@ -196,8 +209,8 @@ def test_a_worker_killed_while_deployments_run_loses_none(site: Site) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE compute_cluster SET allocated_cpu = allocated_cpu + 1",
-        "UPDATE compute_cluster SET allocated_cpu = 0, allocated_ram = 0, allocated_gpu = 0",
+        "UPDATE compute_cluster SET allocated_cpu = allocated_cpu + 1 WHERE org_id = %s",
+        "UPDATE compute_cluster SET allocated_cpu = 0, allocated_ram = 0, allocated_gpu = 0 WHERE org_id = %s",
     ],
 )
 def test_the_sum_is_held_by_the_database(site: Site, statement: str) -> None:
@@ -205,7 +218,7 @@ def test_the_sum_is_held_by_the_database(site: Site, statement: str) -> None:
         site.admin.cluster()
         site.admin.deploy("a", (6, 6, 6))
     with refused(site.engine.owner, "PV409", "what is allocated is not what runs"):
-        site.engine.owner.execute(statement.encode())
+        site.engine.owner.execute(statement.encode(), [site.org])
     assert site.engine.value(SUM)
 
 
@@ -215,7 +228,10 @@ def test_more_than_there_is_cannot_be_stored(site: Site) -> None:
         site.admin.deploy("a", (6, 6, 6))
         site.admin.deploy("b", (6, 6, 6))
     with pytest.raises(psycopg.errors.CheckViolation, match="compute_cluster_cpu_ck"):
-        site.engine.owner.execute("UPDATE deployment SET state = 'starting', started_date = now() WHERE name = 'b'")
+        site.engine.owner.execute(
+            "UPDATE deployment SET state = 'starting', started_date = now() WHERE name = 'b' AND org_id = %s",
+            [site.org],
+        )
 
 
 def test_a_share_follows_its_deployment_whoever_changes_it(site: Site) -> None:
@@ -223,16 +239,17 @@ def test_a_share_follows_its_deployment_whoever_changes_it(site: Site) -> None:
         site.admin.cluster()
         site.admin.deploy("a", (6, 6, 6))
         site.admin.deploy("b", (1, 1, 1))
-    site.engine.owner.execute("UPDATE deployment SET state = 'preempted' WHERE name = 'a'")
+    site.engine.owner.execute("UPDATE deployment SET state = 'preempted' WHERE name = 'a' AND org_id = %s", [site.org])
     assert site.admin.allocated() == (1, 1, 1)
 
 
 # Stale decisions ------------------------------------------------------------------------------------------------------
 
 
-def test_a_decision_about_what_has_changed_is_not_applied(site: Site) -> None:
-    admin, engine = site.admin, site.engine
-    with site.working():
+@pytest.mark.usefixtures("impatient")
+def test_a_decision_about_what_has_changed_is_not_applied(lone_site: Site) -> None:
+    admin, engine = lone_site.admin, lone_site.engine
+    with lone_site.working():
         admin.cluster()
     admin.deploy("a")
     cluster = engine.value("SELECT id FROM compute_cluster")
@@ -267,12 +284,13 @@ def test_a_decision_about_what_has_changed_is_not_applied(site: Site) -> None:
     assert admin.states() == {"a": "running", "b": "queued"}
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_cluster_whose_job_has_failed_is_decided_about_by_the_sweep(site: Site) -> None:
     admin, engine = site.admin, site.engine
     with site.working():
         admin.cluster()
     admin.deploy("a")
-    engine.value("SELECT job_cancel(schedule_job_id) FROM compute_cluster")
+    engine.value("SELECT job_cancel(schedule_job_id) FROM compute_cluster WHERE org_id = %s", site.org)
     with site.working():
         site.pass_time(61)
         site.until(admin, "a", "running")
@@ -314,7 +332,8 @@ def test_dependencies_that_cannot_be_are_refused(site: Site) -> None:
             "INSERT INTO provision_deployment"
             " (id, tenant_customer_id, org_id, compute_cluster_id, name, cpu, ram, docker_path, depends_on)"
             " SELECT o.id, c.tenant_customer_id, c.org_id, c.id, 'b', 1, 1, 'nginx', ARRAY[o.id]"
-            " FROM compute_cluster AS c, org AS o"
+            " FROM compute_cluster AS c JOIN org AS o ON o.id = c.org_id WHERE o.id = %s",
+            [site.org],
         )
     assert list(admin.states()) == ["a"]
 
@@ -346,12 +365,12 @@ def test_what_waits_is_cancelled_at_once_and_what_runs_when_it_has_ended(site: S
         assert admin.allocated() == (0, 0, 0)
         eventually(
             lambda: site.engine.value(
-                "SELECT bool_and(finished_date IS NOT NULL) FROM v_provision WHERE kind = 'provision_deployment_stop'"
+                "SELECT bool_and(finished_date IS NOT NULL) FROM provision_deployment_stop WHERE org_id = %s", site.org
             )
         )
     again = admin.post("/cancel_deployment", deployment_id=running)
     assert again.status_code == 409
-    assert site.engine.value("SELECT count(*) FROM v_attention WHERE what <> 'no worker'") == 0
+    assert site.attention() == []
 
 
 def test_a_cluster_made_smaller_rejects_what_it_cannot_hold_any_more(site: Site) -> None:
@@ -384,6 +403,7 @@ def test_a_cluster_goes_when_nothing_waits_or_runs_there(site: Site) -> None:
         assert admin.cluster() != cluster
 
 
+@pytest.mark.usefixtures("impatient")
 def test_without_a_worker_deployments_wait_and_start_when_one_comes(site: Site) -> None:
     admin = site.admin
     cluster = admin.cluster()
@@ -398,9 +418,11 @@ def test_without_a_worker_deployments_wait_and_start_when_one_comes(site: Site) 
 # The root surface -----------------------------------------------------------------------------------------------------
 
 
-def test_the_first_user_is_admin_and_others_are_viewers(site: Site) -> None:
-    viewer = site.member("viewer")
-    assert site.client.post("/register", json={"username": "Viewer", "password": "correct horse"}).status_code == 409
+def test_the_first_user_is_admin_and_others_are_viewers(lone_site: Site) -> None:
+    viewer = lone_site.member("viewer")
+    assert (
+        lone_site.client.post("/register", json={"username": "Viewer", "password": "correct horse"}).status_code == 409
+    )
     assert viewer.call("GET", "/clusters").json() == []
     assert [(one["username"], one["role"]) for one in viewer.call("GET", "/members").json()] == [
         ("admin", "ADMIN"),
@@ -419,11 +441,14 @@ def test_the_first_user_is_admin_and_others_are_viewers(site: Site) -> None:
 
 def test_roles_are_set_together_with_the_memberships(site: Site) -> None:
     viewer = site.member("jane")
-    number = site.number("jane")
+    number = site.number(viewer)
     said = site.admin.done("/update_role", user_id=number, role="DEVELOPER")
     organization = said["user"].pop("organization_id")
-    assert said == {"message": "User role updated", "user": {"id": number, "username": "jane", "role": "DEVELOPER"}}
-    assert organization == site.engine.value("SELECT number FROM org")
+    assert said == {
+        "message": "User role updated",
+        "user": {"id": number, "username": viewer.username, "role": "DEVELOPER"},
+    }
+    assert organization == site.engine.value("SELECT number FROM org WHERE id = %s", site.org)
     with site.working():
         viewer.cluster("by jane")
     (cluster,) = viewer.call("GET", "/clusters").json()
@@ -444,15 +469,15 @@ def test_roles_are_set_together_with_the_memberships(site: Site) -> None:
     assert (cluster["created_by"], cluster["organization_id"]) == (number, organization)
     site.admin.done("/update_role", user_id=number, role="viewer")
     assert viewer.post("/create_cluster", name="x", total_cpu=1, total_ram=1, total_gpu=0).status_code == 403
-    last = site.admin.post("/update_role", user_id=site.number("admin"), role="VIEWER")
+    last = site.admin.post("/update_role", user_id=site.number(site.admin), role="VIEWER")
     assert (last.status_code, last.json()["errors"][0]["field"]) == (409, "role")
-    assert site.admin.post("/update_role", user_id=999, role="VIEWER").status_code == 404
+    assert site.admin.post("/update_role", user_id=10**6, role="VIEWER").status_code == 404
     assert site.admin.post("/update_role", user_id=number, role="KING").json()["errors"][0]["field"] == "role"
 
 
 def test_logging_out_ends_the_token_and_leaving_the_membership(site: Site) -> None:
     jane = site.member("jane", "DEVELOPER")
-    wrong = site.client.post("/login", json={"username": "jane", "password": "wrong horse"})
+    wrong = site.client.post("/login", json={"username": jane.username, "password": "wrong horse"})
     assert (wrong.status_code, set(wrong.json())) == (401, {"message", "errors", "hint"})
     assert jane.done("/leave_organization") == {"message": "Left organization"}
     assert jane.call("GET", "/deployments").status_code == 403
@@ -464,11 +489,17 @@ def test_logging_out_ends_the_token_and_leaving_the_membership(site: Site) -> No
     assert site.client.get("/clusters").status_code == 401
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests do not wait for a decision that nobody makes yet."""
+    monkeypatch.setattr(surface, "WAIT_SECONDS", 0.1)
+
+
 def foreign(site: Site) -> User:
     """A developer of another organization."""
-    code = site.admin.done("/create_organization", name="Other")["invite_code"]
+    code = site.admin.done("/create_organization", name=f"Not {site.organization}")["invite_code"]
     user = site.user("foreign")
-    site.admin.done("/update_role", user_id=site.number("foreign"), role="DEVELOPER")
+    site.admin.done("/update_role", user_id=site.number(user), role="DEVELOPER")
     user.done("/join_organization", invite_code=code)
     return user
 
@@ -558,6 +589,24 @@ def test_a_body_that_is_no_json_object_is_refused(strict_site: Site, body: bytes
     assert set(answer.json()) >= {"message", "errors"}
 
 
+def test_every_refusal_at_the_root_has_one_shape(database: Database) -> None:
+    """Also of what no handler has seen: a wrong method, a body too large, too many requests, a path of no form."""
+    limits = {"rate_per_caller": 0, "rate_per_address": 0, "body_limit_bytes": 100}
+    with TestClient(make_app(settings_for(database.url, **limits))) as client:
+        method, size = client.delete("/clusters"), client.post("/login", content=b"x" * 101)
+        paths = [client.get("/deployments/one"), client.get("/members/1")]
+    with TestClient(make_app(settings_for(database.url, rate_per_address=0.01, rate_burst_seconds=100))) as client:
+        client.get("/clusters")
+        often = client.get("/clusters")
+    answers = [method, size, *paths, often]
+    assert [answer.status_code for answer in answers] == [405, 413, 404, 404, 429]
+    for answer in answers:
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.json().keys() - {"hint"} == {"message", "errors"}, answer.text
+    assert (method.headers["Allow"], int(often.headers["Retry-After"]) > 0) == ("GET, HEAD, OPTIONS", True)
+    assert "DELETE" in method.json()["message"]
+
+
 def test_names_are_unique_in_an_organization(site: Site) -> None:
     admin = site.admin
     with site.working():
@@ -569,40 +618,127 @@ def test_names_are_unique_in_an_organization(site: Site) -> None:
         site.pass_time(6)
         site.until(admin, "a", "done")
         admin.deploy("a")
-    other = admin.post("/create_organization", name="acme")
+    other = admin.post("/create_organization", name=site.organization.lower())
     assert (other.status_code, other.json()["errors"][0]["field"]) == (409, "name")
 
 
+def ordered(site: Site, *items: tuple[str, dict[str, Any]]) -> UUID:
+    """An order of the organization's: its id."""
+    documents = Jsonb([{"operation": operation, "data": data} for operation, data in items])
+    query: LiteralString = (
+        "SELECT order_submit(tenant_customer_id, %s, NULL, jsonb_build_object('org_id', id)) FROM org WHERE id = %s"
+    )
+    order: UUID = site.engine.value(query, documents, site.org)
+    return order
+
+
+def status_of(site: Site, order: UUID) -> str:
+    """How far an order is."""
+    return str(site.engine.value("SELECT status FROM v_order WHERE id = %s", order))
+
+
+def ended(site: Site, order: UUID) -> str:
+    """How an order has ended."""
+    eventually(lambda: site.engine.value("SELECT finished_date FROM v_order WHERE id = %s", order), "the order")
+    return status_of(site, order)
+
+
+ONE: dict[str, Any] = {"cpu": 1, "ram": 1, "docker_path": "nginx", "cluster": "c"}
+
+
 def test_clusters_and_deployments_can_be_ordered(site: Site) -> None:
-    admin, engine = site.admin, site.engine
-
-    def order(operation: str, **data: Any) -> Any:
-        items = Jsonb([{"operation": operation, "data": data}])
-        return engine.value(
-            "SELECT order_submit(tenant_customer_id, %s, NULL, jsonb_build_object('org_id', id)) FROM org", items
-        )
-
-    def ended(id: Any) -> str:
-        eventually(lambda: engine.value("SELECT finished_date FROM v_order WHERE id = %s", id))
-        return str(engine.value("SELECT status FROM v_order WHERE id = %s", id))
-
+    admin = site.admin
     with site.working():
-        cluster = order("compute_cluster.create", name="c", total_cpu=4, total_ram=4, total_gpu=0)
-        assert ended(cluster) == "completed"
-        one = {"cpu": 1, "ram": 1, "docker_path": "nginx", "cluster": "c"}
-        first = order("deployment.create", name="a", ttl_seconds=10, priority="HIGH", **one)
-        second = order("deployment.create", name="b", depends_on=[1], **one)
-        site.until(admin, "a", "running")
-        assert engine.value("SELECT status FROM v_order WHERE id = %s", first) == "processing"
+        cluster = {"name": "c", "total_cpu": 4, "total_ram": 4, "total_gpu": 0, "max_wait_seconds": 60}
+        assert ended(site, ordered(site, ("compute_cluster.create", cluster))) == "completed"
+        changes = {"total_cpu": 6, "backfill": "any", "max_wait_seconds": 0}
+        assert ended(site, ordered(site, ("compute_cluster.update", {"cluster": "c"} | changes))) == "completed"
+        assert site.engine.row(
+            "SELECT total_cpu, total_ram, backfill, max_wait_seconds FROM v_compute_cluster WHERE org_id = %s", site.org
+        ) == {"total_cpu": 6, "total_ram": 4, "backfill": "any", "max_wait_seconds": None}
+        first = ordered(site, ("deployment.create", ONE | {"name": "a", "ttl_seconds": 10, "priority": "HIGH"}))
+        number = site.until(admin, "a", "running")["id"]
+        second = ordered(site, ("deployment.create", ONE | {"name": "b", "depends_on": [number]}))
+        assert status_of(site, first) == "processing"
         site.pass_time(11)
-        assert ended(first) == "completed"
-        site.until(admin, "b", "running")
-        assert ended(order("deployment.stop", deployment=2, reason="enough")) == "completed"
-        assert ended(second) == "failed"
-        assert admin.seen(2)["reason"] == "enough"
-        assert ended(order("compute_cluster.delete", cluster="c")) == "completed"
-    with refused(engine.owner, "PV404", "cluster: cluster not found"):
-        order("deployment.create", name="d", **one)
+        assert ended(site, first) == "completed"
+        number = site.until(admin, "b", "running")["id"]
+        stop = ordered(site, ("deployment.stop", {"deployment": number, "reason": "enough"}))
+        assert (ended(site, stop), ended(site, second)) == ("completed", "cancelled")
+        assert (admin.seen(number)["status"], admin.seen(number)["reason"]) == ("cancelled", "enough")
+        assert ended(site, ordered(site, ("compute_cluster.delete", {"cluster": "c"}))) == "completed"
+    assert site.attention() == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "data", "code", "message"),
+    [
+        ("deployment.create", ONE | {"name": "d", "cluster": "x"}, "PV404", "cluster: cluster not found"),
+        ("deployment.create", ONE | {"name": "d", "cpu": 1.5}, "PV422", "cpu: must be a whole number"),
+        ("deployment.create", ONE | {"name": "d", "ram": 2**63}, "PV422", "ram: must be a whole number"),
+        ("deployment.create", ONE | {"name": "d", "gpu": -1}, "PV422", "gpu: must be a whole number"),
+        ("deployment.create", ONE | {"name": "d", "cpu": "1"}, "PV400", "cpu must be number"),
+        ("deployment.create", ONE | {"name": "d", "cpu": 0, "ram": 0}, "PV422", "cpu: not everything can be 0"),
+        ("deployment.create", ONE | {"name": "d", "depends_on": [10**9]}, "PV404", "depends_on: deployment not found"),
+        ("deployment.stop", {"deployment": 10**9}, "PV404", "deployment: deployment not found"),
+        ("compute_cluster.update", {"cluster": "c", "total_gpu": 0.5}, "PV422", "total_gpu: must be a whole number"),
+        ("compute_cluster.update", {"cluster": "x"}, "PV404", "cluster: cluster not found"),
+        ("compute_cluster.update", {"cluster": "c", "objective": "x"}, "PV422", "objective: is not known"),
+    ],
+)
+def test_orders_of_what_cannot_be_are_refused_with_their_field(
+    strict_site: Site, operation: str, data: dict[str, Any], code: str, message: str
+) -> None:
+    with refused(strict_site.engine.owner, code, message):
+        ordered(strict_site, (operation, data))
+
+
+def test_a_cancelled_order_takes_back_what_waits_and_leaves_what_runs(site: Site) -> None:
+    admin = site.admin
+    with site.working():
+        admin.cluster(size=(4, 4, 0))
+        long = ONE | {"cpu": 4, "ram": 4}
+        order = ordered(
+            site,
+            ("deployment.create", long | {"name": "runs", "priority": "HIGH", "ttl_seconds": 60}),
+            ("deployment.create", long | {"name": "waits"}),
+        )
+        number = site.until(admin, "runs", "running")["id"]
+        other = ordered(site, ("deployment.create", ONE | {"name": "pending", "depends_on": [number]}))
+        assert site.engine.value("SELECT order_cancel(%s, 'ordered twice')", other) == "cancelled"
+        assert site.engine.value("SELECT order_cancel(%s, 'ordered twice')", order) == "processing"
+        assert admin.states() == {"runs": "running", "waits": "cancelled", "pending": "cancelled"}
+        assert admin.deployments()["waits"]["reason"] == "ordered twice"
+        assert admin.allocated() == (4, 4, 0)
+        site.pass_time(61)
+        assert ended(site, order) == "partially_completed"
+        assert admin.allocated() == (0, 0, 0)
+    assert site.attention() == []
+
+
+def test_an_order_that_is_cancelled_while_its_deployment_is_started_takes_it_back(site: Site) -> None:
+    """The scheduler has the cluster and goes on to the row: a cancellation waits for it, and does not hold it up."""
+    with site.working():
+        site.admin.cluster()
+    engine = site.engine
+    order = ordered(site, ("deployment.create", ONE | {"name": "a"}))
+    scheduler: LiteralString = "SELECT deployment_start(c, ARRAY[%s::bigint], engine_now()) FROM compute_cluster AS c"
+    with ThreadPoolExecutor(1) as threads, psycopg.connect(engine.database.url) as starting:
+        starting.execute("SELECT FROM compute_cluster WHERE org_id = %s FOR NO KEY UPDATE", [site.org])
+        with psycopg.connect(engine.database.url) as cancelling:
+            answer = threads.submit(cancelling.execute, "SELECT order_cancel(%s, 'no')", [order])
+            eventually(lambda: is_blocked(engine, cancelling.info.backend_pid))
+            number = site.admin.deployments()["a"]["id"]
+            starting.execute(scheduler + " WHERE c.org_id = %s", [number, site.org])
+            starting.commit()
+            assert answer.result(10).fetchone() == ("cancelled",)
+    assert site.admin.states() == {"a": "cancelled"}
+    assert site.admin.allocated() == (0, 0, 0)
+
+
+def is_blocked(engine: Engine, pid: int) -> bool:
+    """Whether a session waits for another."""
+    return bool(engine.value("SELECT cardinality(pg_blocking_pids(%s)) > 0", pid))
 
 
 # Under /v1 ------------------------------------------------------------------------------------------------------------
@@ -610,7 +746,7 @@ def test_clusters_and_deployments_can_be_ordered(site: Site) -> None:
 
 def test_the_same_is_there_under_v1(site: Site) -> None:
     jane = site.member("jane", "DEVELOPER")
-    org = {"Provision-Org": "acme"}
+    org = {"Provision-Org": site.slug}
     with site.working():
         made = jane.call(
             "POST",

@@ -397,16 +397,27 @@ def make_registry_accreditation(engine: Engine, tenant: UUID, registry: Registry
 @pytest.fixture
 def aws() -> Iterator[str]:
     """URL of an empty AWS endpoint, spoken to over HTTP. Certificates are issued when `issue_certificates` says so."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, aws_endpoint() as url:
         patch.setattr(moto_settings, "ACM_VALIDATION_WAIT", 10**9)
-        server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-        server.start()
-        try:
-            yield "http://{}:{}".format(*server.get_host_and_port())
-        finally:
-            BackendDict.reset()
-            reset_model_data()
-            server.stop()
+        yield url
+
+
+@contextmanager
+def aws_endpoint() -> Iterator[str]:
+    """URL of an AWS endpoint, which is empty at first."""
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        yield "http://{}:{}".format(*server.get_host_and_port())
+    finally:
+        empty_aws()
+        server.stop()
+
+
+def empty_aws() -> None:
+    """From now on the endpoint has nothing."""
+    BackendDict.reset()
+    reset_model_data()
 
 
 def issue_certificates() -> None:

@@ -74,7 +74,7 @@ def make_app(
     app = Starlette(
         routes=routes,
         middleware=[
-            Middleware(Envelope, metrics=metrics),
+            Middleware(Envelope, metrics=metrics, refusals=deployment.refusals),
             Middleware(AddressLimit, buckets=addresses, free=free_paths(routes)),
             Middleware(
                 Limits,

@@ -9,7 +9,6 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from functools import wraps
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -18,7 +17,7 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import BigInteger, Boolean, Select, Text, Uuid, bindparam, column, func, select, table
 from sqlalchemy.dialects.postgresql import JSONB
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from provision_api import password, session
@@ -26,8 +25,8 @@ from provision_api.auth import authenticate
 from provision_api.database import ANONYMOUS, Caller, Row, Statement, fetch
 from provision_api.noun import Noun
 from provision_api.page import PageQuery
-from provision_api.problem import Problem, problem_of
-from provision_api.resource import Handler, Operation, Success, resource
+from provision_api.problem import Problem, Refusal
+from provision_api.resource import Operation, Success, resource
 from provision_api.shape import WHOLE, read_body, read_query
 from provision_api.state import state_of
 from provision_api.tenancy import Body, Patch
@@ -414,21 +413,6 @@ _MINE = Statement(
 _STATUS = {415: 400, 422: 400}
 _FIELD = re.compile(r"([a-z_]+): (.+)")
 _FIELDS = {"cluster": "cluster_name", "compute_cluster_id": "cluster_id"}
-
-
-def at_root(handler: Handler) -> Handler:
-    """The handler, refusing in the shape of this surface."""
-
-    @wraps(handler)
-    async def answer(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except ClientDisconnect:
-            raise
-        except Exception as error:
-            return refusal(problem_of(error))
-
-    return answer
 
 
 def refusal(problem: Problem) -> Response:
@@ -861,7 +845,7 @@ def _operation(
     reading = (400, 408, 413) if body else ()
     success = Success(description="a list" if is_list else "done", model=model, is_list=is_list)
     return Operation(
-        handler=at_root(handler),
+        handler=handler,
         summary=summary,
         tag=_TAG,
         body=body,
@@ -886,6 +870,8 @@ routes = [
             problems=(404,),
         ),
     ),
+]
+_root = [
     resource(
         "/register",
         post=_operation(register, "Sign up by name", Said, 409, status=201, body=RootCredentials, public=True),
@@ -957,3 +943,6 @@ routes = [
         post=_operation(trigger_deployment, "Look through a cluster's queue", Said, *_MAKING, body=RootClusterNamed),
     ),
 ]
+routes += _root
+# Whoever refuses a request to the root surface, and be it before it is known which, speaks as it does.
+refusals: dict[str, Refusal] = {route.path.split("/")[1]: refusal for route in _root}

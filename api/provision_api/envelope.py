@@ -4,6 +4,7 @@ document in place of an exception.
 
 import re
 import time
+from collections.abc import Mapping
 from uuid import uuid4
 
 import structlog
@@ -13,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from provision_api.metrics import Metrics
-from provision_api.problem import problem_of
+from provision_api.problem import Refusal, problem_of
 
 _CLIENT_GONE = 499  # nginx's number for a caller that did not wait for the answer; never sent
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -30,11 +31,15 @@ _log = structlog.get_logger(__name__)
 
 
 class Envelope:
-    """The outermost middleware of ours; no exception gets past it unless an answer had begun."""
+    """The outermost middleware of ours; no exception gets past it unless an answer had begun.
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    `refusals`: by the first part of the path, surfaces that do not answer with problem documents.
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, refusals: Mapping[str, Refusal]) -> None:
         self.app = app
         self.metrics = metrics
+        self.refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,7 +60,9 @@ class Envelope:
         except Exception as error:
             if exchange.status is not None:
                 raise
-            response = problem_of(error).response(exchange.request_id, exchange.scope["path"])
+            problem, path = problem_of(error), exchange.scope["path"]
+            refuse = self.refusals.get(path.split("/", 2)[1] if "/" in path else "")
+            response = refuse(problem) if refuse else problem.response(exchange.request_id, path)
             await response(exchange.scope, receive, exchange.send)
 
     def _record(self, exchange: "_Exchange") -> None:

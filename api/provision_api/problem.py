@@ -6,7 +6,7 @@ value, and that is the detail.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -84,6 +84,10 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
         said = ": ".join(text for text in (self.title, self.detail) if text)
         texts = {"status": "FAILED", "error_msg": said, "msg": said, "detail": said, "hint": self.hint or ""}
         return texts | {"code": self.code, "request_id": request_id}
+
+
+Refusal = Callable[[Problem], Response]
+"""How a surface with a shape of its own answers a problem."""
 
 
 class Answer(NamedTuple):

@@ -254,6 +254,7 @@ CREATE TABLE class.provision_kind (
     has_success boolean NOT NULL,
     has_failure boolean NOT NULL,
     has_children boolean NOT NULL,
+    has_lock boolean NOT NULL,
     result_columns text[] NOT NULL,
     secret_columns text[] NOT NULL,
     CONSTRAINT provision_kind_pk PRIMARY KEY (table_name)
@@ -265,6 +266,7 @@ COMMENT ON COLUMN class.provision_kind.providers IS 'Kinds of providers it can b
 COMMENT ON COLUMN class.provision_kind.has_success IS 'A function <table>_success(uuid[]) takes completed rows into the inventory.';
 COMMENT ON COLUMN class.provision_kind.has_failure IS 'A function <table>_failure(uuid[]) clears up after failed and cancelled rows.';
 COMMENT ON COLUMN class.provision_kind.has_children IS 'A function <table>_children(uuid[]) makes the rows'' children from their plan steps and opens the gate is_complete.';
+COMMENT ON COLUMN class.provision_kind.has_lock IS 'A function <table>_lock(uuid[]) locks what others lock before the rows, so that cancelling those whose gate is closed waits its turn.';
 COMMENT ON COLUMN class.provision_kind.result_columns IS 'Columns that are taken from the job''s result.';
 COMMENT ON COLUMN class.provision_kind.secret_columns IS 'Columns masked in the audit trail and emptied when a row is final.';
 
@@ -301,7 +303,7 @@ SELECT class.copy_comments('class.type_code', 'provision_status');
 
 CREATE FUNCTION class.adopt_provision(
     p_table text, job_type text, providers text[], success boolean DEFAULT true, failure boolean DEFAULT false,
-    children boolean DEFAULT false, result_columns text[] DEFAULT '{}', secret_columns text[] DEFAULT '{}'
+    children boolean DEFAULT false, lock boolean DEFAULT false, result_columns text[] DEFAULT '{}', secret_columns text[] DEFAULT '{}'
 ) RETURNS void LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _statuses text;
@@ -309,7 +311,7 @@ BEGIN
     IF p_table NOT LIKE 'provision\_%' OR to_regclass(quote_ident(p_table)) IS NULL THEN
         PERFORM refuse('PV400', format('%s cannot be adopted', p_table), 'a provisioning table exists and is named provision_…', 'create it first: CREATE TABLE provision_… (…) INHERITS (class.audit_trail, class.provision)');
     END IF;
-    INSERT INTO class.provision_kind VALUES (p_table, job_type, providers, success, failure, children, result_columns, secret_columns);
+    INSERT INTO class.provision_kind VALUES (p_table, job_type, providers, success, failure, children, lock, result_columns, secret_columns);
     SELECT string_agg(quote_literal(id), ', ' ORDER BY name) INTO _statuses FROM provision_status;
 
     EXECUTE format('ALTER TABLE %I ADD CONSTRAINT %I PRIMARY KEY (id)', p_table, p_table || '_pk');
@@ -329,4 +331,4 @@ BEGIN
     PERFORM class.copy_comments('class.audit_trail', quote_ident(p_table)::regclass);
     PERFORM class.copy_comments('class.provision', quote_ident(p_table)::regclass);
 END $$;
-COMMENT ON FUNCTION class.adopt_provision(text, text, text[], boolean, boolean, boolean, text[], text[]) IS 'Makes a table that inherits class.provision a kind of provisioning: keys, foreign keys, the check of its statuses, policies, comments, and its entry in class.provision_kind.';
+COMMENT ON FUNCTION class.adopt_provision(text, text, text[], boolean, boolean, boolean, boolean, text[], text[]) IS 'Makes a table that inherits class.provision a kind of provisioning: keys, foreign keys, the check of its statuses, policies, comments, and its entry in class.provision_kind.';

@@ -1,4 +1,4 @@
-DELETE FROM order_operation WHERE name IN ('compute_cluster.create', 'compute_cluster.delete', 'deployment.create', 'deployment.stop');
+DELETE FROM order_operation WHERE name IN ('compute_cluster.create', 'compute_cluster.update', 'compute_cluster.delete', 'deployment.create', 'deployment.stop');
 DELETE FROM schedule WHERE job_type = 'deployment_sweep';
 DELETE FROM job_type WHERE name IN ('provision_compute_cluster_create', 'provision_compute_cluster_update', 'provision_compute_cluster_delete',
     'provision_deployment_run', 'provision_deployment_stop', 'deployment_schedule', 'deployment_sweep');

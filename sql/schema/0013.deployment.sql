@@ -341,7 +341,7 @@ CREATE TABLE provision_deployment (
     is_complete boolean NOT NULL DEFAULT false,
     CONSTRAINT provision_deployment_compute_cluster_fk FOREIGN KEY (compute_cluster_id) REFERENCES compute_cluster (id)
 ) INHERITS (class.audit_trail, class.provision);
-SELECT class.adopt_provision('provision_deployment', job_type => 'provision_deployment_run', providers => '{aws,simulated}', failure => true);
+SELECT class.adopt_provision('provision_deployment', job_type => 'provision_deployment_run', providers => '{aws,simulated}', failure => true, lock => true);
 COMMENT ON TABLE provision_deployment IS 'Asks for a deployment. Pending while it waits, processing from its start, completed when it is done.';
 COMMENT ON COLUMN provision_deployment.compute_cluster_id IS 'Where it is to run.';
 COMMENT ON COLUMN provision_deployment.name IS 'Its name, at most 255 characters.';
@@ -376,6 +376,7 @@ INSERT INTO job_type VALUES
 
 INSERT INTO order_operation VALUES
     ('compute_cluster.create', 'compute_cluster_create_plan', false, 'makes a cluster that deployments share'),
+    ('compute_cluster.update', 'compute_cluster_update_plan', false, 'changes a cluster that deployments share'),
     ('compute_cluster.delete', 'compute_cluster_delete_plan', false, 'deletes a cluster that deployments share'),
     ('deployment.create', 'deployment_create_plan', false, 'has a container run'),
     ('deployment.stop', 'deployment_stop_plan', false, 'cancels a deployment');

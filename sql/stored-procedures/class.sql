@@ -530,8 +530,8 @@ BEGIN
     PERFORM class.attach_guard(m) FROM unnest('{order,order_item,order_item_plan,job,customer}'::text[]) AS m;
     PERFORM class.attach_guard(m, 'state') FROM unnest('{membership,cluster,capacity_request}'::text[]) AS m;
     FOR _kind IN SELECT * FROM class.provision_kind ORDER BY table_name LOOP
-        FOREACH _function IN ARRAY ARRAY['_validate', '_job'] || CASE WHEN _kind.has_success THEN '{_success}' ELSE '{}'::text[] END
-            || CASE WHEN _kind.has_failure THEN '{_failure}' ELSE '{}'::text[] END || CASE WHEN _kind.has_children THEN '{_children}' ELSE '{}'::text[] END
+        FOREACH _function IN ARRAY ARRAY['_validate', '_job'] || CASE WHEN _kind.has_success THEN '{_success}' ELSE '{}'::text[] END || CASE WHEN _kind.has_failure THEN '{_failure}' ELSE '{}'::text[] END
+            || CASE WHEN _kind.has_children THEN '{_children}' ELSE '{}'::text[] END || CASE WHEN _kind.has_lock THEN '{_lock}' ELSE '{}'::text[] END
         LOOP
             IF NOT EXISTS (SELECT FROM pg_proc WHERE proname = _kind.table_name || _function AND pronamespace = 'public'::regnamespace) THEN
                 PERFORM refuse('PV422', format('%s has no function %s%1$s', _kind.table_name, _function), _kind.table_name || _function, 'write it under stored-procedures/, or adopt the table without it');

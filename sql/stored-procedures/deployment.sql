@@ -31,6 +31,13 @@ SELECT class.replace_trigger('deployment_allocated_tg', 'deployment', 'AFTER UPD
 SELECT class.replace_trigger('deployment_deleted_tg', 'deployment', 'AFTER DELETE ON {table} REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT', 'deployment_allocated()');
 SELECT class.attach_guard(m, 'state') FROM unnest('{compute_cluster,deployment}'::text[]) AS m;
 
+CREATE OR REPLACE FUNCTION provision_deployment_lock(p_ids uuid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM FROM compute_cluster WHERE id IN (SELECT compute_cluster_id FROM provision_deployment WHERE id = ANY (p_ids)) ORDER BY id FOR NO KEY UPDATE;
+END $$;
+COMMENT ON FUNCTION provision_deployment_lock(uuid[]) IS 'Locks the clusters of deployments: whoever starts or ends one that waits has its cluster before its row.';
+
 -- Deciding -----------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION compute_cluster_changed(p_cluster uuid) RETURNS bigint
@@ -339,6 +346,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION deployment_org(text) IS 'The org a new cluster or deployment is to belong to, in which the caller may order: the one named, else the one he acts for.';
 
+CREATE OR REPLACE FUNCTION deployment_check_whole(p_data jsonb[]) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _bad record;
+BEGIN
+    SELECT f.key, f.value INTO _bad FROM unnest(p_data) AS d CROSS JOIN LATERAL jsonb_each(d) AS f
+    WHERE f.key = ANY ('{cpu,ram,gpu,total_cpu,total_ram,total_gpu,ttl_seconds,queue_ttl_seconds,max_wait_seconds}') AND jsonb_typeof(f.value) = 'number'
+        AND (f.value::numeric % 1 <> 0 OR abs(f.value::numeric) > 2147483647) LIMIT 1;
+    IF FOUND THEN
+        PERFORM refuse('PV422', _bad.key || ': must be a whole number', left(_bad.value::text, 100), 'at most 2147483647');
+    END IF;
+END $$;
+COMMENT ON FUNCTION deployment_check_whole(jsonb[]) IS 'Refuses fractions and numbers too large for where whole ones are asked for, naming the field.';
+
 CREATE OR REPLACE FUNCTION compute_cluster_create(p jsonb) RETURNS uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: the caller is asked for the right inside.
@@ -348,6 +369,7 @@ DECLARE
 BEGIN
     PERFORM check_fields('cluster', ARRAY[p], '{name,total_cpu,total_ram,total_gpu}', '{"name": "string", "total_cpu": "number", "total_ram": "number", "total_gpu": "number", "launch_type": "string|null",
         "objective": "string|null", "solver": "string|null", "backfill": "string|null", "preemption": "boolean|null", "max_wait_seconds": "number|null", "org": "string|null"}');
+    PERFORM deployment_check_whole(ARRAY[p]);
     _org := deployment_org(p ->> 'org');
     INSERT INTO provision_compute_cluster (tenant_customer_id, org_id, name, total_cpu, total_ram, total_gpu, launch_type, objective, solver, backfill, preemption, max_wait_seconds)
     SELECT _org.tenant_customer_id, _org.id, r.name, r.total_cpu, r.total_ram, r.total_gpu, lower(r.launch_type), COALESCE(r.objective, 'auto'), COALESCE(r.solver, 'auto'), COALESCE(r.backfill, 'reserve'),
@@ -376,6 +398,7 @@ DECLARE
     _cluster compute_cluster;
 BEGIN
     PERFORM check_fields('cluster', ARRAY[p], '{}', '{"total_cpu": "number", "total_ram": "number", "total_gpu": "number", "objective": "string", "solver": "string", "backfill": "string", "preemption": "boolean", "max_wait_seconds": "number|null"}');
+    PERFORM deployment_check_whole(ARRAY[p]);
     _cluster := compute_cluster_for(p_id, 'order.create', p_version);
     INSERT INTO provision_compute_cluster_update (tenant_customer_id, org_id, compute_cluster_id, total_cpu, total_ram, total_gpu, objective, solver, backfill, preemption, max_wait_seconds)
     SELECT _cluster.tenant_customer_id, _cluster.org_id, p_id, r.total_cpu, r.total_ram, r.total_gpu, r.objective, r.solver, r.backfill, r.preemption,
@@ -401,18 +424,18 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION compute_cluster_trigger(uuid) IS 'Has a cluster decided about anew.';
 
-CREATE OR REPLACE FUNCTION deployment_named(p_org uuid, p_names jsonb) RETURNS uuid[]
+CREATE OR REPLACE FUNCTION deployment_named(p_org uuid, p_field text, p_names jsonb) RETURNS uuid[]
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
     _unknown text;
 BEGIN
     SELECT n INTO _unknown FROM jsonb_array_elements_text(p_names) AS n WHERE NOT EXISTS (SELECT FROM deployment AS d WHERE d.org_id = p_org AND n IN (d.number::text, d.id::text)) LIMIT 1;
     IF FOUND THEN
-        PERFORM refuse('PV404', 'depends_on: deployment not found', left(_unknown, 100), 'name deployments of the same org by id');
+        PERFORM refuse('PV404', p_field || ': deployment not found', left(_unknown, 100), 'name deployments of the same org by id');
     END IF;
     RETURN ARRAY(SELECT d.id FROM deployment AS d WHERE d.org_id = p_org AND (p_names ?| ARRAY[d.number::text, d.id::text] OR p_names @> to_jsonb(d.number)));
 END $$;
-COMMENT ON FUNCTION deployment_named(uuid, jsonb) IS 'Deployments of an org by their numbers or ids.';
+COMMENT ON FUNCTION deployment_named(uuid, text, jsonb) IS 'Deployments of an org by their numbers or ids; p_field: where they were named.';
 
 CREATE OR REPLACE FUNCTION compute_cluster_named(p_org uuid, p_name text) RETURNS uuid
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
@@ -436,7 +459,7 @@ BEGIN
         PERFORM refuse('PV422', 'priority: is not known', left(p ->> 'priority', 100), (SELECT 'one of ' || string_agg(name, ', ' ORDER BY priority DESC) FROM deployment_priority));
     END IF;
     RETURN p - 'cluster' || jsonb_build_object('compute_cluster_id', compute_cluster_named(p_org, p ->> 'cluster'), 'priority', _priority,
-        'depends_on', deployment_named(p_org, COALESCE(nullif(p -> 'depends_on', 'null'), '[]')));
+        'depends_on', deployment_named(p_org, 'depends_on', COALESCE(nullif(p -> 'depends_on', 'null'), '[]')));
 END $$;
 COMMENT ON FUNCTION deployment_resolved(uuid, jsonb) IS 'What was asked for with names turned into ids: cluster, priority, depends_on.';
 
@@ -449,6 +472,7 @@ DECLARE
 BEGIN
     PERFORM check_fields('deployment', ARRAY[p], '{name,cpu,ram,gpu,priority,docker_path,cluster}', '{"name": "string", "cpu": "number", "ram": "number", "gpu": "number", "priority": "string|number", "docker_path": "string",
         "cluster": "string", "ttl_seconds": "number|null", "queue_ttl_seconds": "number|null", "depends_on": "array|null", "org": "string|null"}');
+    PERFORM deployment_check_whole(ARRAY[p]);
     _org := deployment_org(p ->> 'org');
     INSERT INTO provision_deployment (tenant_customer_id, org_id, compute_cluster_id, name, cpu, ram, gpu, priority, docker_path, ttl_seconds, queue_ttl_seconds, depends_on)
     SELECT _org.tenant_customer_id, _org.id, r.compute_cluster_id, r.name, r.cpu, r.ram, r.gpu, r.priority, r.docker_path, r.ttl_seconds, r.queue_ttl_seconds, r.depends_on

@@ -239,9 +239,9 @@ BEGIN
             DELETE FROM job_lease AS l USING r WHERE l.job_id = r.job_id AND l.claim_no = r.claim_no AND l.worker_id = p_worker RETURNING r.*),
         ended AS (
             UPDATE job AS j SET status = h.outcome, previous_status = j.status, result = h.result, result_message = left(h.message, 1000), claim_no = h.claim_no, finished_date = engine_now()
-            FROM held AS h WHERE j.id = h.job_id AND h.outcome IN ('completed', 'failed') RETURNING j.id)
+            FROM held AS h WHERE j.id = h.job_id AND h.outcome IN ('completed', 'failed', 'cancelled') RETURNING j.id)
     SELECT (SELECT array_agg(job_id) FROM r WHERE NOT EXISTS (SELECT FROM held AS h WHERE h.job_id = r.job_id)),
-        (SELECT array_agg(job_id) FROM held WHERE (outcome IN ('completed', 'failed')) IS NOT TRUE)
+        (SELECT array_agg(job_id) FROM held WHERE (outcome IN ('completed', 'failed', 'cancelled')) IS NOT TRUE)
     INTO _refused, _open;
     IF _open IS NOT NULL THEN
         PERFORM job_put_off(p_results, _open);
@@ -258,9 +258,9 @@ DECLARE
     _pending uuid[];
 BEGIN
     SELECT COALESCE(x ->> 'outcome', 'none given') INTO _unknown FROM jsonb_array_elements(p_results) AS x
-    WHERE (x ->> 'outcome' IN ('completed', 'failed', 'retry', 'again', 'pending', 'hand_back', 'children', 'hold')) IS NOT TRUE LIMIT 1;
+    WHERE (x ->> 'outcome' IN ('completed', 'failed', 'cancelled', 'retry', 'again', 'pending', 'hand_back', 'children', 'hold')) IS NOT TRUE LIMIT 1;
     IF FOUND THEN
-        PERFORM refuse('PV400', 'unknown outcome', _unknown, 'completed, failed, retry, again, pending, hand_back, children or hold');
+        PERFORM refuse('PV400', 'unknown outcome', _unknown, 'completed, failed, cancelled, retry, again, pending, hand_back, children or hold');
     END IF;
     WITH r AS (
         SELECT * FROM jsonb_to_recordset(p_results) AS x (job_id uuid, claim_no bigint, outcome text, message text, state jsonb, after_seconds float8, children jsonb)

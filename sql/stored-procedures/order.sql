@@ -424,7 +424,15 @@ CREATE OR REPLACE FUNCTION plan_stop(p_plans uuid[], p_reason text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _jobs uuid[];
+    _closed record;
 BEGIN
+    -- Rows whose gate is closed have no job; what they have locked is locked before their orders are.
+    FOR _closed IN
+        SELECT provision_table AS kind, array_agg(provision_id ORDER BY provision_id) AS ids FROM order_item_plan
+        WHERE id = ANY (p_plans) AND status = 'processing' AND class.is_gated(provision_table) GROUP BY 1 ORDER BY 1
+    LOOP
+        PERFORM provision_withdraw(_closed.kind, _closed.ids, p_reason);
+    END LOOP;
     -- A job that has begun once may have left traces outside, so it goes on; only what nobody has touched is stopped.
     SELECT array_agg(j.id) INTO _jobs FROM order_item_plan AS p JOIN job AS j ON j.reference_id = p.provision_id
     WHERE p.id = ANY (p_plans) AND p.status = 'processing' AND j.finished_date IS NULL AND j.started_date IS NULL
@@ -438,7 +446,7 @@ BEGIN
         WHERE id = ANY (p_plans) AND status IN ('new', 'waiting') RETURNING provision_id)
     DELETE FROM object_operation WHERE provision_id IN (SELECT provision_id FROM stopped);
 END $$;
-COMMENT ON FUNCTION plan_stop(uuid[], text) IS 'Cancels those of the steps that have not begun: the ones that wait, and the ones whose job nobody has touched.';
+COMMENT ON FUNCTION plan_stop(uuid[], text) IS 'Cancels those of the steps that have not begun: the ones that wait, the ones whose row waits behind its gate, and the ones whose job nobody has touched.';
 
 CREATE OR REPLACE FUNCTION plan_settled() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$

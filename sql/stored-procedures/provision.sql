@@ -51,16 +51,26 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION provision_clear(uuid) IS 'Clears up after a row that did not complete once more, now that it is known what became of its effects.';
 
-CREATE OR REPLACE FUNCTION provision_cancel(p_id uuid, p_reason text DEFAULT NULL) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
--- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
+CREATE OR REPLACE FUNCTION provision_withdraw(p_table text, p_ids uuid[], p_reason text) RETURNS int
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _count int;
 BEGIN
-    EXECUTE format('UPDATE %I SET status_id = $2, result_message = $3 WHERE id = $1 AND status_id = $4', provision_table(p_id))
-    USING p_id, tc_id_from_name('provision_status', 'cancelled'), COALESCE(p_reason, 'cancelled by ' || caller_name()), tc_id_from_name('provision_status', 'pending');
+    IF (SELECT has_lock FROM class.provision_kind WHERE table_name = p_table) THEN
+        EXECUTE format('SELECT %I($1)', p_table || '_lock') USING p_ids;
+    END IF;
+    EXECUTE format('UPDATE %I SET status_id = $2, result_message = $3 WHERE id = ANY ($1) AND status_id = $4', p_table)
+    USING p_ids, tc_id_from_name('provision_status', 'cancelled'), p_reason, tc_id_from_name('provision_status', 'pending');
     GET DIAGNOSTICS _count = ROW_COUNT;
-    IF _count = 0 THEN
+    RETURN _count;
+END $$;
+COMMENT ON FUNCTION provision_withdraw(text, uuid[], text) IS 'Cancels those rows of a kind whose gate nobody has opened yet, which have no job; returns how many.';
+
+CREATE OR REPLACE FUNCTION provision_cancel(p_id uuid, p_reason text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: for operators, who have EXECUTE and no table rights.
+BEGIN
+    IF provision_withdraw(provision_table(p_id), ARRAY[p_id], COALESCE(p_reason, 'cancelled by ' || caller_name())) = 0 THEN
         PERFORM refuse('PV409', 'the row was handed to its job', p_id::text, 'SELECT job_cancel(job_id) if no worker has it');
     END IF;
     RETURN 'cancelled';

@@ -8,7 +8,7 @@ from uuid import UUID
 Json = Mapping[str, Any]
 MESSAGE_CHARACTERS = 1000
 """As much of a message is kept; what the outside says may be of any length."""
-Kind = Literal["completed", "failed", "retry", "again", "pending", "hand_back", "children", "hold"]
+Kind = Literal["completed", "failed", "cancelled", "retry", "again", "pending", "hand_back", "children", "hold"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,11 @@ def completed(result: Json | None = None) -> Outcome:
 def failed(message: str) -> Outcome:
     """Refused for good by whoever decides about it; trying again would change nothing."""
     return Outcome(kind="failed", message=message)
+
+
+def cancelled(message: str) -> Outcome:
+    """Ended because somebody who may wanted it to; nothing failed. Of what it did outside nothing is left."""
+    return Outcome(kind="cancelled", message=message)
 
 
 def retry(message: str, after_seconds: float | None = None) -> Outcome:

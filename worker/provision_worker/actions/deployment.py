@@ -15,7 +15,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from provision_worker.effects import Thing, fenced
-from provision_worker.job import Outcome, again, completed, failed, retry
+from provision_worker.job import Outcome, again, cancelled, completed, failed, retry
 from provision_worker.outcome import outcome_of
 from provision_worker.providers import build, ecs, image
 from provision_worker.scheduler import Decision, Policy, Running, State, Waiting, decide
@@ -110,7 +110,7 @@ def create_cluster(task: Task) -> Outcome:
 
     def make(token: UUID) -> Thing:
         providers = {"capacityProviders": ["FARGATE"]} if data["launch_type"] == "fargate" else {}
-        tags = ecs.tags(token=str(token), org=data["org"])
+        tags = ecs.tags(token=str(token), org=data["org"], **_capacity(data))
         answer = account.ecs.create_cluster(clusterName=name, tags=tags, **providers)  # type: ignore[arg-type]
         return _cluster(answer["cluster"]["clusterArn"])
 
@@ -178,11 +178,15 @@ def _network(site: Site) -> dict[str, Any]:
     }
 
 
+def _capacity(data: dict[str, Any]) -> dict[str, str]:
+    return {axis: str(data[axis]) for axis in ("cpu", "ram", "gpu")}
+
+
 def update_cluster(task: Task) -> Outcome:
     """Notes a cluster's capacity in its tags; what ECS has is what its tasks ask for."""
     data = task.job.data
     if data["launch_type"] != "simulated":
-        capacity = ecs.tags(cpu=str(data["cpu"]), ram=str(data["ram"]), gpu=str(data["gpu"]))
+        capacity = ecs.tags(**_capacity(data))
         task.site.account.ecs.tag_resource(resourceArn=data["arn"], tags=capacity)  # type: ignore[arg-type]
     return completed()
 
@@ -227,7 +231,7 @@ def run(task: Task) -> Outcome:
         return failed(look["reason"] or "it has ended")
     if look["state"] == "queued":
         is_given_up = look["stop_kind"] == "cancel"
-        return _end(task, failed(look["reason"])) if is_given_up else again(WAITING_SECONDS, task.state)
+        return _end(task, cancelled(look["reason"])) if is_given_up else again(WAITING_SECONDS, task.state)
     if look["launch_type"] == "simulated":
         return _simulate(look)
     try:
@@ -241,7 +245,7 @@ def run(task: Task) -> Outcome:
 
 def _simulate(look: dict[str, Any]) -> Outcome:
     if look["stop_kind"] == "cancel":
-        return failed(look["reason"])
+        return cancelled(look["reason"])
     return again(look["seconds_left"]) if look["seconds_left"] > 0 else completed({"exit_code": 0})
 
 
@@ -288,7 +292,7 @@ def _ended(task: Task, look: dict[str, Any], found: ecs.Task | None) -> Outcome:
             task.resources.execute("deployment", "vacated", **claim, id=task.job.data["deployment"])
         return again(0, task.state, "made room")
     if look["stop_kind"] == "cancel":
-        return _end(task, failed(look["reason"]))
+        return _end(task, cancelled(look["reason"]))
     if found is None:
         return _end(task, failed("ECS does not know its task any more"))
     if found.exit_code == 0 or found.stopped_reason == OVER:
@@ -303,7 +307,7 @@ def _end(task: Task, outcome: Outcome) -> Outcome:
     for step in steps:
         if step["step"] == "definition.register" and step["external_name"]:
             task.site.account.ecs.deregister_task_definition(taskDefinition=step["external_name"])
-        if outcome.kind == "failed":
+        if outcome.kind != "completed":
             task.effects.gone(step["step"])
     return outcome
 

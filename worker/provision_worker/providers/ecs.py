@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TAG = "provision:token"
 CONTAINER = "main"
+NO_INSTANCE = "No Container Instances were found in your cluster"
 # vCPU and the GiB from least to most that Fargate gives with them (Amazon ECS Developer Guide, "Task size").
 FARGATE = ((0.25, 0.5, 2), (1, 2, 8), (2, 4, 16), (4, 8, 30), (8, 16, 60), (16, 32, 120))
 STEPS = {0.25: 0.5, 8: 4, 16: 8}
@@ -105,16 +106,22 @@ def run_task(
         PlacementError: there is no room for it now.
     """
     options: dict[str, Any] = {"networkConfiguration": {"awsvpcConfiguration": network}} if network else {}
-    answer = account.ecs.run_task(
-        cluster=cluster,
-        taskDefinition=definition,
-        launchType="FARGATE" if launch_type == "fargate" else "EC2",
-        count=1,
-        clientToken=str(token),
-        startedBy=str(token),
-        tags=tags(token=str(token), org=org),  # type: ignore[arg-type]
-        **options,
-    )
+    try:
+        answer = account.ecs.run_task(
+            cluster=cluster,
+            taskDefinition=definition,
+            launchType="FARGATE" if launch_type == "fargate" else "EC2",
+            count=1,
+            clientToken=str(token),
+            startedBy=str(token),
+            tags=tags(token=str(token), org=org),  # type: ignore[arg-type]
+            **options,
+        )
+    except account.ecs.exceptions.InvalidParameterException as error:
+        # A cluster without any instance has no room as one has whose instances are full, but ECS says it otherwise.
+        if NO_INSTANCE in str(error):
+            raise PlacementError(f"ECS cannot place the task: {NO_INSTANCE}") from None
+        raise
     if not answer["tasks"]:
         reasons = ", ".join(failure.get("reason", "no reason given") for failure in answer["failures"])
         raise PlacementError(f"ECS cannot place the task: {reasons}")
