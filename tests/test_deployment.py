@@ -385,6 +385,7 @@ def test_a_cluster_made_smaller_rejects_what_it_cannot_hold_any_more(site: Site)
         assert site.until(admin, "large", "rejected")["reason"] == "its cluster was made too small for it"
         (one,) = admin.call("GET", "/clusters").json()
         assert (one["total_cpu"], one["total_ram"]) == (7, 10)
+        assert one["updated_at"] > one["created_at"]
         assert admin.try_deploy("more", (8, 1, 1)).json()["errors"] == [
             {"field": "cpu", "reason": "more than the cluster has (8 of 7)"}
         ]
@@ -637,6 +638,11 @@ def status_of(site: Site, order: UUID) -> str:
     return str(site.engine.value("SELECT status FROM v_order WHERE id = %s", order))
 
 
+def explanation(site: Site, order: UUID) -> str:
+    """What operators are told of an order."""
+    return "\n".join(row["line"] for row in site.engine.rows("SELECT order_explain(%s) AS line", order))
+
+
 def ended(site: Site, order: UUID) -> str:
     """How an order has ended."""
     eventually(lambda: site.engine.value("SELECT finished_date FROM v_order WHERE id = %s", order), "the order")
@@ -705,6 +711,9 @@ def test_a_cancelled_order_takes_back_what_waits_and_leaves_what_runs(site: Site
         )
         number = site.until(admin, "runs", "running")["id"]
         other = ordered(site, ("deployment.create", ONE | {"name": "pending", "depends_on": [number]}))
+        explained = [explanation(site, order), explanation(site, other)]
+        assert "is next: needs 4 cpu (0 free)" in explained[0]
+        assert f"waits until these are done: runs ({number})" in explained[1]
         assert site.engine.value("SELECT order_cancel(%s, 'ordered twice')", other) == "cancelled"
         assert site.engine.value("SELECT order_cancel(%s, 'ordered twice')", order) == "processing"
         assert admin.states() == {"runs": "running", "waits": "cancelled", "pending": "cancelled"}

@@ -29,6 +29,17 @@ END $$;
 COMMENT ON FUNCTION deployment_allocated() IS 'Keeps what is allocated of clusters: the sum over their deployments that start or run.';
 SELECT class.replace_trigger('deployment_allocated_tg', 'deployment', 'AFTER UPDATE ON {table} REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT', 'deployment_allocated()');
 SELECT class.replace_trigger('deployment_deleted_tg', 'deployment', 'AFTER DELETE ON {table} REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT', 'deployment_allocated()');
+
+CREATE OR REPLACE FUNCTION compute_cluster_touch() RETURNS trigger
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    NEW.updated_date := engine_now();
+    NEW.updated_by := caller_name();
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION compute_cluster_touch() IS 'Notes who changed what a cluster has, gives out, or decides by, and when.';
+SELECT class.replace_trigger('compute_cluster_touch_tg', 'compute_cluster',
+    'BEFORE UPDATE OF total_cpu, total_ram, total_gpu, allocated_cpu, allocated_ram, allocated_gpu, objective, solver, backfill, preemption, max_wait_seconds, state ON {table} FOR EACH ROW', 'compute_cluster_touch()');
 SELECT class.attach_guard(m, 'state') FROM unnest('{compute_cluster,deployment}'::text[]) AS m;
 
 CREATE OR REPLACE FUNCTION provision_deployment_lock(p_ids uuid[]) RETURNS void
@@ -258,6 +269,13 @@ BEGIN
     RETURN _count;
 END $$;
 COMMENT ON FUNCTION deployment_sweep() IS 'Has clusters decided about that somebody waits for and that have no job, because it failed; returns how many.';
+
+CREATE OR REPLACE FUNCTION deployment_why(p_id uuid) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (SELECT d.reason FROM v_deployment AS d WHERE d.id = p_id AND d.state IN ('pending', 'queued'));
+END $$;
+COMMENT ON FUNCTION deployment_why(uuid) IS 'Why a deployment waits, as orders explain it; NULL: it does not, or is none.';
 
 -- Running ------------------------------------------------------------------------------------------------------------
 

@@ -704,7 +704,7 @@ BEGIN
         SELECT NULL::uuid AS plan, i.position AS item, format('├─ %s. %s  %s%s', i.position, i.operation, i.status, '  ' || i.reason) AS line FROM order_item AS i WHERE i.order_id = p_order
         UNION ALL
         SELECT p.id, i.position, format('│   ├─ %s  %s  %s%s%s%s', p.name, p.status, explain_span(p.created_date, p.finished_date), '  after ' || w.names,
-            '  ' || COALESCE(p.reason, h.reason, CASE WHEN v.job_status NOT IN ('completed', 'cancelled') THEN format('job %s %s, attempt %s of %s%s', v.type, v.job_status, v.attempts + 1, v.max_attempts, ': ' || v.result_message) END),
+            '  ' || COALESCE(p.reason, h.reason, deployment_why(p.provision_id), CASE WHEN v.job_status NOT IN ('completed', 'cancelled') THEN format('job %s %s, attempt %s of %s%s', v.type, v.job_status, v.attempts + 1, v.max_attempts, ': ' || v.result_message) END),
             CASE WHEN h.reason IS NULL THEN '  next at ' || to_char(v.next_attempt_date, 'HH24:MI:SS') END)
         FROM order_item AS i JOIN order_item_plan AS p ON p.order_item_id = i.id LEFT JOIN LATERAL plan_progress(p.provision_id) AS v ON true
         LEFT JOIN LATERAL (SELECT explain_held(v.job_id) AS reason) AS h ON v.job_status = 'submitted'
