@@ -77,6 +77,14 @@ def test_who_is_refused_is_served_when_it_was_told() -> None:
     assert [is_taken(buckets), is_taken(buckets)] == [True, False]
 
 
+@given(st.floats(0.01, 10), st.floats(1, 1e6))
+def test_a_full_bucket_serves_whatever_the_time(per_second: float, now: float) -> None:
+    clock = Clock()
+    clock.now = now
+    buckets = Buckets("caller", per_second, 1 / per_second, clock)
+    assert [is_taken(buckets), is_taken(buckets)] == [True, False]
+
+
 def test_the_quietest_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate, "KEY_LIMIT", 3)
     buckets = Buckets("caller", 1, 1, Clock())

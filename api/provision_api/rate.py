@@ -41,12 +41,11 @@ class Buckets:
         """
         if not self.rate:
             return
-        now = self._clock()
+        now, token = self._clock(), 1 / self.rate
         full = max(self._full.pop(key, now), now)
-        after = full + 1 / self.rate
-        # A bucket holds one token at least, or nobody would ever be served.
-        wait = after - now - max(self.burst, 1 / self.rate)
-        self._remember(key, full if wait > 0 else after)
+        # A bucket holds one token at least, or nobody would be served. Added up so, a full one waits for exactly 0.
+        wait = (full - now) + (token - max(self.burst, token))
+        self._remember(key, full if wait > 0 else full + token)
         if wait > 0:
             raise self._problem(wait)
 
