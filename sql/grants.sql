@@ -33,7 +33,7 @@ DO $$
 DECLARE
     _view text;
 BEGIN
-    FOREACH _view IN ARRAY '{v_order,v_order_item,v_order_item_plan,v_provision,v_audit,v_contact,v_host,v_domain,v_certificate,v_event,v_webhook,v_webhook_dead_letter,v_org,v_space,v_quota,v_cluster,v_capacity_request,v_cluster_version,v_wpaas,v_wpaas_version,v_wpaas_backup,v_wpaas_profile}'::text[] LOOP
+    FOREACH _view IN ARRAY '{v_order,v_order_item,v_order_item_plan,v_provision,v_audit,v_contact,v_host,v_domain,v_certificate,v_event,v_webhook,v_webhook_dead_letter,v_org,v_space,v_quota,v_cluster,v_capacity_request,v_cluster_operation,v_cluster_version,v_wpaas,v_wpaas_version,v_wpaas_backup,v_wpaas_profile}'::text[] LOOP
         EXECUTE format('GRANT SELECT ON %I TO provision_integration, provision_api', _view);
         -- Policies keep rows of the tables apart that have them. Names that are joined to those rows are kept apart by this:
         -- a condition of the reader's that says what it saw (by failing) is not run before the join.

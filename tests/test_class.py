@@ -676,7 +676,8 @@ def allowed(shop: Shop, role: str, verb: str) -> set[str]:
 
 TENANT_VIEWS = {"v_order", "v_order_item", "v_order_item_plan", "v_provision", "v_audit"}
 TENANT_VIEWS |= {"v_contact", "v_host", "v_domain", "v_certificate", "v_event", "v_webhook", "v_webhook_dead_letter"}
-TENANT_VIEWS |= {"v_org", "v_space", "v_quota", "v_cluster", "v_capacity_request", "v_cluster_version"}
+TENANT_VIEWS |= {"v_org", "v_space", "v_quota", "v_cluster", "v_capacity_request"}
+TENANT_VIEWS |= {"v_cluster_operation", "v_cluster_version"}
 TENANT_VIEWS |= {"v_compute_cluster", "v_deployment", "v_deployment_history"}
 TENANT_VIEWS |= {"v_project", "v_offering", "v_offering_category", "v_offering_manager", "v_invoice", "v_invoice_item"}
 TENANT_VIEWS |= {"v_allocation", "v_allocation_order", "v_allocation_usage", "v_allocation_user_usage"}

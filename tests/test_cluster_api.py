@@ -359,6 +359,25 @@ def test_an_owner_deploys_and_shuts_down(town: Town) -> None:
     jane.call("POST", "capacity-requests", json={"nodes": 2, "minutes": 60})
     assert olga.call("POST", "cluster/shutdown").status_code == 409
     assert olga.call("POST", "cluster/shutdown", json={"end_requests": True}).json() == {"status": "queued"}
+    done = jane.call("GET", "cluster/operations").json()["operations"]
+    assert [(each["operation"], each["status"], each["nodes"]) for each in done] == [
+        ("scale", "processing", 2),
+        ("deploy", "completed", 1),
+    ]
+
+
+def test_an_owner_orders_it_and_a_member_does_not(town: Town) -> None:
+    olga, jane = Street(town, "olga"), Street(town, "jane")
+    olga.call("PUT", "cluster", json={"min_nodes": 1}, headers={"If-Match": "*"})
+    order = {"items": [{"operation": "cluster.deploy", "data": {}}]}
+    assert town.house.post("/v1/orders", order, jane.token).status_code == 403
+    made = town.house.post("/v1/orders", order, olga.token)
+    assert made.status_code in (201, 202)
+    town.deploy()
+    assert town.house.call("GET", made.headers["Location"], olga.token).json()["status"] == "completed"
+    assert olga.call("GET", "cluster").json()["state"] == "up"
+    answer = town.house.post("/v1/orders", order, olga.token)
+    assert (answer.status_code, answer.json()["title"]) == (409, "the cluster is up")
 
 
 def test_requests_are_made_seen_and_taken_back(town: Town) -> None:

@@ -142,6 +142,29 @@ class CapacityPage(BaseModel):
     capacity_requests: list[CapacityRequest]
 
 
+class ClusterOperation(BaseModel):
+    """What was done, or is being done, with a cluster."""
+
+    id: UUID
+    operation: Literal["deploy", "scale", "repair", "shutdown", "redeploy"] = Field(
+        description="redeploy: taken away, to be deployed again"
+    )
+    status: str
+    generation: int | None = Field(description="which deployment of the cluster it made or changed")
+    nodes: int | None = Field(description="how many nodes it was to have")
+    created_date: datetime
+    processing_date: datetime | None
+    finished_date: datetime | None
+    attempts: int
+    message: str | None = Field(description="what it waits for, or why it failed")
+
+
+class ClusterOperationPage(BaseModel):
+    """One page."""
+
+    operations: list[ClusterOperation]
+
+
 class OrgMembershipQuery(PageQuery):
     """Which memberships."""
 
@@ -223,6 +246,12 @@ _asked = table(
 )
 _ASKED = [_asked.c[name] for name in CapacityRequest.model_fields]
 _ONE = Statement(select(*_ASKED).where(_asked.c.org_id == _ORG, _asked.c.id == bindparam("id", type_=Uuid)))
+_operation = table(
+    "v_cluster_operation",
+    column("org_id", Uuid),
+    column("id", Uuid),
+    *(column(name) for name in ClusterOperation.model_fields if name != "id"),
+)
 _CONFIGURE = Statement(
     select(func.cluster_configure(_ORG, bindparam("body", type_=JSONB), bindparam("version", type_=BigInteger)))
 )
@@ -300,6 +329,15 @@ async def _command(request: Request, statement: Statement, **values: Any) -> Res
     caller = await _in_org(request)
     rows = await _run(request, caller, statement, **values)
     return Response(Command(status=rows[0]["value"]).model_dump_json(), 202, media_type=JSON)
+
+
+async def list_operations(request: Request) -> Response:
+    """A page of its history."""
+    caller = await _in_org(request)
+    query = read_query(request, PageQuery)
+    shown = [_operation.c[name] for name in ClusterOperation.model_fields]
+    rows = await _run(request, caller, page.statement(query, _operation, shown, _operation.c.org_id == _ORG))
+    return page.answer(request, query, ClusterOperationPage, "operations", rows)
 
 
 # Requests -------------------------------------------------------------------------------------------------------------
@@ -437,6 +475,19 @@ routes = [
             body=ShutDown,
             body_required=False,
             problems=(*BODY, *ACTING),
+        ),
+    ),
+    _at(
+        "cluster/operations",
+        get=_get(
+            list_operations,
+            "List what was done with the cluster of an org",
+            Success(
+                description="a page of operations", model=ClusterOperationPage, headers={"ETag": ETAG, "Link": LINK}
+            ),
+            400,
+            404,
+            query=PageQuery,
         ),
     ),
     _at(

@@ -9,8 +9,8 @@ INSERT INTO capacity_request (tenant_customer_id, org_id, cluster_id, user_id, n
 VALUES (%(account)s, %(org)s, %(cluster)s, %(user)s, %(nodes)s, now() + interval '1 hour')
 
 -- name: spread
--- All of them expire within the next seconds, at any moment.
-UPDATE capacity_request SET expires_date = clock_timestamp() + interval '2 seconds' + random() * make_interval(secs => %(seconds)s)
+-- All of them expire within some seconds, at any moment; the first after this and the clocks are committed.
+UPDATE capacity_request SET expires_date = now() + make_interval(secs => %(after)s) + random() * make_interval(secs => %(seconds)s)
 
 -- name: set_clocks
 UPDATE cluster_clock AS k SET next_date = (SELECT min(r.expires_date) FROM capacity_request AS r WHERE r.cluster_id = k.cluster_id)

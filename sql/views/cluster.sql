@@ -19,6 +19,15 @@ SELECT r.id, r.cluster_id, u.username, r.user_id, r.nodes, CASE WHEN r.finished_
 FROM capacity_request AS r JOIN cluster AS c ON c.id = r.cluster_id LEFT JOIN app_user AS u ON u.id = r.user_id;
 COMMENT ON VIEW v_capacity_request IS 'Requests for nodes. Take them back with capacity_request_remove.';
 
+CREATE VIEW v_cluster_operation AS
+SELECT p.id, p.cluster_id, p.operation, s.name AS status, p.generation, p.nodes, p.created_date, p.processing_date, p.finished_date, p.job_attempts AS attempts, p.result_message AS message, p.tenant_customer_id, p.org_id
+FROM (
+    SELECT id, cluster_id, 'deploy' AS operation, generation, (plan ->> 'nodes')::int AS nodes, status_id, created_date, processing_date, finished_date, job_attempts, result_message, tenant_customer_id, org_id FROM provision_cluster
+    UNION ALL SELECT id, cluster_id, CASE WHEN is_repair THEN 'repair' ELSE 'scale' END, generation, (plan ->> 'nodes')::int, status_id, created_date, processing_date, finished_date, job_attempts, result_message, tenant_customer_id, org_id FROM provision_cluster_scale
+    UNION ALL SELECT id, cluster_id, CASE WHEN is_redeploy THEN 'redeploy' ELSE 'shutdown' END, NULL, NULL, status_id, created_date, processing_date, finished_date, job_attempts, result_message, tenant_customer_id, org_id FROM provision_cluster_shutdown
+) AS p JOIN provision_status AS s ON s.id = p.status_id;
+COMMENT ON VIEW v_cluster_operation IS 'What has been done with clusters: deploy, scale, repair, shutdown, redeploy (taken away to be deployed again); with how many nodes, and what came of it.';
+
 CREATE VIEW v_cluster_version AS
 SELECT v.name, v.description, v.node_image, v.overhead_image, v.overhead_instance_type, v.is_active, v.is_limited,
     ARRAY(SELECT o.slug FROM cluster_version_org AS p JOIN org AS o ON o.id = p.org_id WHERE p.cluster_version = v.name ORDER BY o.slug) AS orgs, v.created_date
