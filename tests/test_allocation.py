@@ -872,6 +872,18 @@ def test_six_who_map_the_same_cuid_at_once_get_the_same_user(open_shop: Shop, co
     assert len(set(at_once(connect_as, 6, identify))) == 1
 
 
+def test_the_last_of_a_plan_is_given_to_one_of_six(open_shop: Shop, connect_as: ConnectAs) -> None:
+    market = Market(open_shop)
+    open_shop.value("SELECT offering_plan_set(%s, %s)", market.offering, Jsonb({"name": "Standard", "max_amount": 2}))
+    data = {name: str(getattr(market, name)) for name in ("project", "offering", "plan")}
+
+    def order(connection: psycopg.Connection, _: int) -> Any:
+        return open_shop.on(connection).value("SELECT allocation_request('allocation.create', %s)", Jsonb(data))
+
+    results = at_once(connect_as, 6, order)
+    assert [isinstance(result, dict) for result in results].count(True) == 2, results
+
+
 def test_six_approvals_at_once_are_one(open_shop: Shop, connect_as: ConnectAs) -> None:
     market = Market(open_shop)
     data = {"project": str(market.project), "offering": str(market.offering), "limits": {"gpu": 20}}

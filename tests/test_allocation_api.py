@@ -989,6 +989,7 @@ def world(portal: Portal) -> Json:
         "day": order["created"][:10],
         "month": order["created"][:7],
         "none": "0" * 32,
+        "month_number": str(int(order["created"][5:7])),
     }
 
 
@@ -1015,6 +1016,7 @@ FILTERS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
             *(("customer_abbreviation", "{abbreviation}", "zz"), ("abbreviation", "{abbreviation}", "zz")),
             *(("customer_native_name", "", "zz"), ("query", "f_1", "zz"), ("created", "{day}", "2099-01-01")),
             *(("can_manage", "true", "false"), ("can_admin", "false", "true")),
+            ("customer_uuid", "{customer}", "{none}"),
         ],
     ),
     "users": (
@@ -1067,6 +1069,8 @@ FILTERS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
             *(("customer_uuid", "{customer}", "{none}"), ("offering_uuid", "{offering}", "{none}")),
             *(("provider_uuid", "{provider}", "{none}"), ("category_uuid", "{category}", "{none}")),
             *(("plan_uuid", "{plan}", "{none}"), ("backend_id", "slurm-f", "slurm")),
+            ("customer", "http://testserver/api/customers/{customer}/", "http://testserver/api/customers/{none}/"),
+            ("offering", "http://testserver/api/marketplace-offerings/{offering}/", ""),
             *(("created", "{day}", "2099-01-01"), ("modified", "{day}", "2099-01-01")),
         ],
     ),
@@ -1078,6 +1082,7 @@ FILTERS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
             *(("type", "cpu_hours", "gpu_hours"), ("date_after", "{day}", "2099-01-01")),
             *(("date_before", "2099-01-01", "2001-01-01"), ("billing_period", "{month}-01", "2001-01-01")),
             *(("billing_period", "{month}", "2001-01"), ("billing_period_year", "{month:.4}", "2001")),
+            ("billing_period_month", "{month_number}", "13"),
             ("resource", "http://testserver/api/marketplace-provider-resources/{resource}/", ""),
         ],
     ),
@@ -1143,3 +1148,30 @@ def test_a_line_of_an_invoice_is_a_thing_of_its_own(portal: Portal, world: Json)
     assert portal.call("GET", lines[0]["url"]).json() == lines[0]
     assert portal.get("/api/invoice-items/", resource_uuid=world["resource"], page_size=300) == lines
     assert portal.get("/api/invoice-items/", "token_b", resource_uuid=world["resource"]) == []
+
+
+# What there is --------------------------------------------------------------------------------------------------------
+
+
+def test_the_surface_describes_itself(portal: Portal) -> None:
+    described = portal.client.get("/api/schema/").json()
+    lists = [path for path, one in described["paths"].items() if len(one.get("get", {}).get("parameters", ())) > 4]
+    assert {path.split("/")[2] for path in lists} >= FILTERS.keys()
+    for endpoint, (_, filters) in FILTERS.items():
+        known = {each["name"] for each in described["paths"][f"/api/{endpoint}/"]["get"]["parameters"]}
+        assert known == {name for name, _, _ in filters} | {"page", "page_size", "field", "o"}
+    for path, operations in described["paths"].items():
+        concrete = path.replace("{id}", "0" * 32).replace("{plan}", "0" * 32).replace("{pk}", "0")
+        allowed = portal.call("OPTIONS", concrete).headers["Allow"].lower().split(", ")
+        assert set(allowed) == operations.keys() - {"parameters"}, path
+
+
+def test_a_portal_that_is_a_page_of_another_host_may_read_it(portal: Portal) -> None:
+    asked = {"Origin": "https://portal.example", "Access-Control-Request-Method": "PATCH"}
+    before = portal.client.options(f"/api/projects/{'0' * 32}/", headers=asked)
+    assert "PATCH" in before.headers["Access-Control-Allow-Methods"]
+    assert "Authorization" in before.headers["Access-Control-Allow-Headers"]
+    for path, status in (("/api/projects/", 200), ("/api/projects/zz/", 404)):
+        answer = portal.call("GET", path, headers=asked)
+        assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (status, "*")
+        assert {"Link", "X-Result-Count"} <= set(answer.headers["Access-Control-Expose-Headers"].split(", "))

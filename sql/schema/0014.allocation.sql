@@ -321,6 +321,7 @@ CREATE INDEX allocation_tenant_customer_ix ON allocation (tenant_customer_id, id
 CREATE INDEX allocation_org_ix ON allocation (org_id, id);
 CREATE INDEX allocation_provider_ix ON allocation (provider_account_id, id);
 CREATE INDEX allocation_offering_ix ON allocation (offering_id, id);
+CREATE INDEX allocation_plan_ix ON allocation (plan_id) WHERE deleted_date IS NULL;
 CREATE INDEX allocation_end_date_ix ON allocation (end_date) WHERE end_date IS NOT NULL AND deleted_date IS NULL;
 ALTER TABLE allocation SET (fillfactor = 70);
 SELECT class.copy_comments('class.audit_trail', 'allocation');

@@ -6,10 +6,10 @@ Who may what and what becomes of an order is decided in the database (sql/stored
 nouns, each with its routes.
 """
 
-from provision_api.allocation import customer, login, member, offering, order, project, resource, usage, v1
+from provision_api.allocation import customer, login, member, offering, order, project, resource, schema, usage, v1
 
 __all__ = ["routes"]
 
-routes = [
-    route for noun in (login, customer, project, member, offering, order, resource, usage, v1) for route in noun.routes
-]
+_nouns = (login, customer, project, member, offering, order, resource, usage)
+_routes = [route for noun in _nouns for route in noun.routes]
+routes = [*_routes, *schema.describing(_routes), *v1.routes]

@@ -13,7 +13,6 @@ from provision_api.allocation import wire
 from provision_api.allocation.endpoint import call, noun, one, shower
 from provision_api.allocation.listing import Listing, contains, exact, flag
 from provision_api.allocation.wire import Json, Refusal, at, read
-from provision_api.auth import authenticate
 from provision_api.database import Statement, fetch
 from provision_api.state import state_of
 
@@ -83,7 +82,7 @@ async def create_customer(request: Request) -> Response:
     body = await read(request)
     name = wire.text(body, "name", required=True, blank=False, limit=150)
     email = wire.text(body, "email") or f"{wire.hexed(uuid5(NAMESPACE_URL, str(name)))[:12]}@customer.invalid"
-    caller = await authenticate(request)
+    caller = await wire.caller_of(request)
     profile = {field: wire.text(body, field) or "" for field in ("abbreviation", "native_name", "backend_id")}
 
     async def work(connection: AsyncConnection) -> Json:
@@ -100,7 +99,7 @@ async def create_customer(request: Request) -> Response:
 
 async def me(request: Request) -> Response:
     """The caller."""
-    caller = await authenticate(request)
+    caller = await wire.caller_of(request)
     if caller.user is None:
         raise wire.missing("User")
     return await one(request, USERS, caller.user)

@@ -1,6 +1,6 @@
 """What endpoints of the allocators' API are made of: calls of the database, and how one thing and many are shown."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,6 @@ from starlette.routing import Route
 from provision_api.allocation import wire
 from provision_api.allocation.listing import Listing
 from provision_api.allocation.wire import Json, Refusal, at
-from provision_api.auth import authenticate
 from provision_api.database import Statement, fetch
 from provision_api.state import state_of
 
@@ -32,7 +31,7 @@ def call(function: str, **parameters: str) -> Statement:
 
 async def do(request: Request, statement: Statement, **values: Any) -> Any:
     """What a function of the database answers to this caller."""
-    caller = await authenticate(request)
+    caller = await wire.caller_of(request)
 
     async def work(connection: AsyncConnection) -> Any:
         return [row["value"] for row in await fetch(connection, statement, **values)]
@@ -43,14 +42,14 @@ async def do(request: Request, statement: Statement, **values: Any) -> Any:
 
 async def many(request: Request, statement: Statement, **values: Any) -> list[Any]:
     """The rows that it answers."""
-    caller = await authenticate(request)
+    caller = await wire.caller_of(request)
     rows = await state_of(request).database.run(caller, lambda connection: fetch(connection, statement, **values))
     return [row["value"] for row in rows]
 
 
 async def made(request: Request, listing: Listing, statement: Statement, status: int = 201, **values: Any) -> Response:
     """The thing whose id a function answers; its URL is in Location."""
-    caller = await authenticate(request)
+    caller = await wire.caller_of(request)
 
     async def work(connection: AsyncConnection) -> Json:
         ((row),) = await fetch(connection, statement, **values)
@@ -63,7 +62,7 @@ async def made(request: Request, listing: Listing, statement: Statement, status:
 
 async def one(request: Request, listing: Listing, id: Any) -> Response:
     """One thing."""
-    caller = await authenticate(request)
+    caller = await wire.caller_of(request)
     row = await state_of(request).database.run(caller, lambda connection: listing.one(connection, id))
     return JSONResponse(wire.reduced(request, listing.show(request, row)))
 
@@ -83,13 +82,15 @@ def shower(endpoint: str, omit: str = "", **urls: tuple[str, str]) -> Any:
     return lambda request, row: wire.shown(request, row, fields, names)
 
 
-def index(listing: Listing) -> Any:
-    """Answers a page of a list."""
+class Index:
+    """Answers a page of a list, or of the part of it for which the condition holds."""
 
-    async def handle(request: Request) -> Response:
-        return await listing.index(request)
+    def __init__(self, listing: Listing, condition: Callable[[Any], Any] | None = None) -> None:
+        self.listing = listing
+        self._conditions = [] if condition is None else [condition]
 
-    return handle
+    async def __call__(self, request: Request) -> Response:
+        return await self.listing.index(request, *self._conditions)
 
 
 def show(listing: Listing) -> Any:
@@ -104,7 +105,7 @@ def show(listing: Listing) -> Any:
 def noun(path: str, listing: Listing, post: Any = None, **changes: Any) -> list[Route]:
     """The routes of a list and of each of its things; `post` makes one, `changes` change one, by method."""
     making = {"post": post} if post else {}
-    return at(f"/api/{path}/", get=index(listing), **making) + at(f"/api/{path}/{{id}}/", get=show(listing), **changes)
+    return at(f"/api/{path}/", get=Index(listing), **making) + at(f"/api/{path}/{{id}}/", get=show(listing), **changes)
 
 
 def actions(path: str, method: str = "post", **handlers: Any) -> list[Route]:

@@ -29,7 +29,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from provision_api.allocation import wire
-from provision_api.auth import authenticate
 from provision_api.database import Row, Statement, fetch
 from provision_api.state import state_of
 
@@ -185,7 +184,7 @@ class Listing:
 
     async def index(self, request: Request, *conditions: Callable[[Any], Any]) -> Response:
         """A page of it."""
-        caller = await authenticate(request)
+        caller = await wire.caller_of(request)
         found = self._table()
         wanted = [condition(found) for condition in conditions] + self._wanted(request, found)
         number, size = wire.page_of(request)

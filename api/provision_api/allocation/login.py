@@ -10,7 +10,6 @@ from provision_api import user_registry
 from provision_api.allocation import wire
 from provision_api.allocation.endpoint import call, do
 from provision_api.allocation.wire import Json, Refusal, at, read
-from provision_api.auth import authenticate
 from provision_api.database import ANONYMOUS, Statement, fetch
 from provision_api.session import address_of
 from provision_api.state import state_of
@@ -81,7 +80,7 @@ async def _told(request: Request, cuid: str) -> Json | None:
     settings = state_of(request).settings
     if settings.user_registry_url is not None:
         return await user_registry.find(settings, cuid)
-    caller = await authenticate(request)
+    caller = await wire.caller_of(request)
     ((row),) = await state_of(request).database.run(caller, lambda connection: fetch(connection, _LOCAL, cuid=cuid))
     if not row["is_there"]:
         raise user_registry.RegistryError("no user registry is set up")

@@ -11,12 +11,11 @@ from starlette.responses import JSONResponse, Response
 
 from provision_api.allocation import wire
 from provision_api.allocation.customer import CUSTOMERS
-from provision_api.allocation.endpoint import actions, call, do, index, made, many, path_id
+from provision_api.allocation.endpoint import Index, actions, call, do, made, many, path_id
 from provision_api.allocation.listing import Listing, by_url, chosen, contains, exact, identity
 from provision_api.allocation.offering import OFFERING
 from provision_api.allocation.project import PROJECTS
 from provision_api.allocation.wire import Json, at, read, wrong
-from provision_api.auth import authenticate
 from provision_api.database import Statement, fetch
 from provision_api.state import state_of
 
@@ -190,7 +189,7 @@ _IN: dict[str, Callable[[Any, UUID], Any]] = {
 def _member_index(scope: str) -> Any:
     async def handle(request: Request) -> Response:
         id = path_id(request, scope.capitalize())
-        caller = await authenticate(request)
+        caller = await wire.caller_of(request)
         await state_of(request).database.run(caller, lambda connection: _PLACES[scope].one(connection, id))
         return await MEMBERS[scope].index(request, lambda view: _IN[scope](view, id))
 
@@ -219,7 +218,7 @@ async def create_permission(request: Request) -> Response:
 
 async def _permission(request: Request) -> Json:
     """The membership with the number of the path."""
-    caller = await authenticate(request)
+    caller = await wire.caller_of(request)
     found = PERMISSIONS._table()
     pk = request.path_params["pk"]
     statement = PERMISSIONS._page(found, [found.c.number == pk, found.c.org_id.is_not(None)], [found.c.id], 0, 1)
@@ -276,7 +275,7 @@ async def roles_index(request: Request) -> Response:
 
 routes = [
     *at("/api/roles/", get=roles_index),
-    *at("/api/project-permissions/", get=index(PERMISSIONS), post=create_permission),
+    *at("/api/project-permissions/", get=Index(PERMISSIONS), post=create_permission),
     *at(
         "/api/project-permissions/{pk:int}/",
         get=show_permission,

@@ -12,10 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from provision_api.allocation import wire
-from provision_api.allocation.endpoint import OFFERINGS, actions, call, do, index, made, noun, path_id, show, shower
+from provision_api.allocation.endpoint import OFFERINGS, Index, actions, call, do, made, noun, path_id, show, shower
 from provision_api.allocation.listing import Listing, among, chosen, contains, exact, flag, identity, provided
 from provision_api.allocation.wire import Json, Refusal, at, read
-from provision_api.auth import authenticate
 from provision_api.database import Statement, fetch
 from provision_api.state import state_of
 
@@ -136,7 +135,7 @@ CATEGORIES = Listing(
 
 
 async def _plans(request: Request) -> list[Json]:
-    caller, id = await authenticate(request), path_id(request, "Offering")
+    caller, id = await wire.caller_of(request), path_id(request, "Offering")
     row = await state_of(request).database.run(caller, lambda connection: OFFERING.one(connection, id))
     return [_show_plan(request, plan) for plan in row["plans"]]
 
@@ -157,7 +156,7 @@ async def show_plan(request: Request) -> Response:
 
 async def show_any_plan(request: Request) -> Response:
     """One plan, of whichever offering."""
-    caller, id = await authenticate(request), path_id(request, "Plan")
+    caller, id = await wire.caller_of(request), path_id(request, "Plan")
     statement = Statement(select(func.plan_offering(bindparam("id", type_=Uuid)).label("value")))
 
     async def work(connection: AsyncConnection) -> Json:
@@ -210,7 +209,7 @@ def _offering(body: Json, *, is_new: bool) -> Json:
 async def create_offering(request: Request) -> Response:
     """A new offering of a provider, with its components and plans; it is a draft."""
     body = await read(request)
-    given, caller = _offering(body, is_new=True), await authenticate(request)
+    given, caller = _offering(body, is_new=True), await wire.caller_of(request)
 
     async def work(connection: AsyncConnection) -> Json:
         ((row),) = await fetch(connection, _OFFERING_CREATE, body=Jsonb(given))
@@ -242,10 +241,6 @@ def _offering_state(state: str) -> Any:
     return handle
 
 
-async def _managed(request: Request) -> Response:
-    return await OFFERING.index(request, lambda view: view.c.is_managed)
-
-
 def _offering_part(statement: Statement) -> Any:
     async def handle(request: Request) -> Response:
         body = await read(request)
@@ -261,7 +256,8 @@ routes = [
 ]
 for _path in OFFERINGS:
     # A provider's people see there what they manage, and nothing else.
-    routes += at(f"/api/{_path}/", get=_managed if "provider" in _path else index(OFFERING), post=create_offering)
+    _condition = (lambda view: view.c.is_managed) if "provider" in _path else None
+    routes += at(f"/api/{_path}/", get=Index(OFFERING, _condition), post=create_offering)
     routes += at(f"/api/{_path}/{{id}}/", get=show(OFFERING), patch=change_offering)
     routes += actions(_path, "get", plans=plan_index)
     routes += at(f"/api/{_path}/{{id}}/plans/{{plan}}/", get=show_plan)

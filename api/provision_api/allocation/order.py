@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -21,7 +22,7 @@ from provision_api.allocation.endpoint import (
 )
 from provision_api.allocation.listing import Listing, by_url, chosen, contains, flag, identity, provided, since
 from provision_api.allocation.wire import Json, Refusal, at, read, wrong
-from provision_api.auth import authenticate
+from provision_api.database import fetch
 from provision_api.header import idempotency_key
 from provision_api.state import state_of
 
@@ -167,7 +168,7 @@ async def create_order(request: Request) -> Response:
     body = await read(request)
     given, is_old = _order(body), "items" in body
     try:
-        answer = await ordered(request, "allocation.create", given)
+        answer = await ordered(request, "allocation.create", given, is_told=True)
     except Exception as error:
         refusal = wire.refusal_of(error)
         if is_old and refusal.status == 400 and isinstance(refusal.body, dict) and "project" not in refusal.body:
@@ -175,18 +176,24 @@ async def create_order(request: Request) -> Response:
         raise
     if "order" not in answer:
         return JSONResponse(answer)
-    caller = await authenticate(request)
-    row = await state_of(request).database.run(caller, lambda connection: ORDER.one(connection, answer["order"]))
-    shown = _show_order(request, row)
+    shown = _show_order(request, answer["document"])
     return JSONResponse(shown, 201, {"Location": shown["url"]})
 
 
-async def ordered(request: Request, operation: str, given: Json) -> Json:
+async def ordered(request: Request, operation: str, given: Json, *, is_told: bool = False) -> Json:
+    """What comes of an order; with the order's document if that is to be told."""
     if given.pop("terms", True) is False:
         raise wrong("accepting_terms_of_service", "Terms of service must be accepted.")
     dry = bool(wire.truth(request.query_params.get("dry_run", "")))
     key = None if dry else idempotency_key(request)
-    answer: Json = await do(request, _REQUEST, operation=operation, body=Jsonb(given), key=key, dry=dry)
+    values = {"operation": operation, "body": Jsonb(given), "key": key, "dry": dry}
+
+    async def work(connection: AsyncConnection) -> Json:
+        ((row),) = await fetch(connection, _REQUEST, **values)
+        answer: Json = row["value"]
+        return answer | ({"document": await ORDER.one(connection, answer["order"])} if is_told and not dry else {})
+
+    answer = await state_of(request).database.run(await wire.caller_of(request), work)
     if dry:
         return answer | {"state": answer["state"].replace("_", "-")}
     return answer
@@ -220,7 +227,7 @@ async def reject_order(request: Request) -> Response:
 
 
 async def _either(request: Request, what: str) -> Response:
-    caller, id = await authenticate(request), path_id(request, "Order")
+    caller, id = await wire.caller_of(request), path_id(request, "Order")
     row = await state_of(request).database.run(caller, lambda connection: ORDER.one(connection, id))
     side = "consumer" if row["state"] == "pending-consumer" else "provider"
     answer: Response = await _order_action(f"{what}_by_{side}")(request)
@@ -229,7 +236,7 @@ async def _either(request: Request, what: str) -> Response:
 
 async def remove_order(request: Request) -> Response:
     """Taken back before anything was done."""
-    caller, id = await authenticate(request), path_id(request, "Order")
+    caller, id = await wire.caller_of(request), path_id(request, "Order")
     row = await state_of(request).database.run(caller, lambda connection: ORDER.one(connection, id))
     if not row["state"].startswith("pending-"):
         raise Refusal(409, {"detail": "Valid states for operation: pending-consumer, pending-provider."})

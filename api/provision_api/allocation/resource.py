@@ -12,10 +12,10 @@ from provision_api.allocation.endpoint import (
     OFFERINGS,
     PLANS,
     RESOURCES,
+    Index,
     actions,
     call,
     do,
-    index,
     many,
     path_id,
     show,
@@ -26,7 +26,6 @@ from provision_api.allocation.member import role_name
 from provision_api.allocation.order import OMITTED, RESOURCE_URLS, ordered
 from provision_api.allocation.usage import show_usage
 from provision_api.allocation.wire import Json, at, read, wrong
-from provision_api.auth import authenticate
 from provision_api.database import fetch
 from provision_api.state import state_of
 
@@ -132,7 +131,7 @@ async def change_resource(request: Request) -> Response:
         given["description"] = wire.text(body, "description", limit=10000) or ""
     if "end_date" in body:
         given["end_date"] = wire.day(body, "end_date")
-    caller, id = await authenticate(request), path_id(request, "Resource")
+    caller, id = await wire.caller_of(request), path_id(request, "Resource")
 
     async def work(connection: AsyncConnection) -> Json:
         await fetch(connection, _CHANGE, id=id, body=Jsonb(given))
@@ -232,14 +231,11 @@ _PROVIDER = {
 }
 
 
-def _provided_index(request: Request) -> Any:
-    return RESOURCE.index(request, lambda view: view.c.is_provided)
-
-
 routes = []
 for _path in RESOURCES:
-    _list = index(RESOURCE) if _path == "marketplace-resources" else _provided_index
-    routes += at(f"/api/{_path}/", get=_list)
+    # A provider's people see there what is given of their offerings.
+    _condition = (lambda view: view.c.is_provided) if "provider" in _path else None
+    routes += at(f"/api/{_path}/", get=Index(RESOURCE, _condition))
     routes += at(f"/api/{_path}/{{id}}/", get=show(RESOURCE), put=change_resource, patch=change_resource)
     routes += actions(_path, update_limits=update_limits, switch_plan=switch_plan, terminate=terminate)
     routes += actions(_path, update_options=update_options, **_PROVIDER)

@@ -22,6 +22,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from provision_api.auth import authenticate
+from provision_api.database import Caller
 from provision_api.problem import Problem, problem_of
 from provision_api.shape import parse_json
 
@@ -32,6 +34,12 @@ REQUIRED = "This field is required."
 NULL = "This field may not be null."
 BLANK = "This field may not be blank."
 FORBIDDEN = {"detail": "You do not have permission to perform this action."}
+# Portals are pages of other hosts. Nothing here goes by a cookie, so a page can do what it has a token for.
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, X-CSRFToken",
+    "Access-Control-Expose-Headers": "Link, Location, X-Result-Count",
+}
 # Fields whose values are URLs of other things.
 LINKS = ("project", "offering", "plan", "customer", "category")
 # What the database calls a thing, and what the API calls it.
@@ -98,12 +106,14 @@ class Endpoint:
             raise
         except Exception as error:
             response = refusal_of(error).response()
+        response.headers.update(CORS)
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
         method = "GET" if request.method == "HEAD" else request.method
         if method == "OPTIONS":
-            return Response(status_code=200, headers={"Allow": ", ".join(self.handlers)})
+            methods = ", ".join(self.handlers)
+            return Response(status_code=200, headers={"Allow": methods, "Access-Control-Allow-Methods": methods})
         if method not in self.handlers:
             allow = ", ".join(self.handlers)
             raise Refusal(405, {"detail": f'Method "{request.method[:20]}" not allowed.'}, Allow=allow)
@@ -171,6 +181,18 @@ def _of_field(code: str, field: str, message: str, which: str) -> Refusal:
     elif code == "PV404" and field in ("resource", "plan_period"):
         message = f"Object with uuid={which} does not exist."
     return wrong(field, message)
+
+
+async def caller_of(request: Request) -> Caller:
+    """The caller; asked for once in a request, however many statements it makes.
+
+    Raises:
+        Problem: as `authenticate`.
+    """
+    if "provision.caller" not in request.scope:
+        request.scope["provision.caller"] = await authenticate(request)
+    caller: Caller = request.scope["provision.caller"]
+    return caller
 
 
 # Bodies ---------------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ END $$;
 COMMENT ON FUNCTION offering_to_order(uuid, uuid) IS 'An offering that an account sees and may order of.';
 
 CREATE OR REPLACE FUNCTION offering_check_plan(p_offering offering, p_plan uuid) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _plan offering_plan;
 BEGIN
@@ -56,7 +56,12 @@ BEGIN
         PERFORM refuse_field('PV422', 'plan', 'This plan is not available for selected offering.', p_plan::text, 'name a plan of the offering');
     ELSIF _plan.is_archived THEN
         PERFORM refuse_field('PV422', 'plan', 'Plan is not available because it is archived.', _plan.name, 'name another plan of the offering');
-    ELSIF (SELECT count(*) >= _plan.max_amount FROM allocation WHERE plan_id = _plan.id AND deleted_date IS NULL) THEN
+    ELSIF _plan.max_amount IS NULL THEN
+        RETURN;
+    END IF;
+    -- Two who want the last of it at once come one after the other.
+    PERFORM FROM offering_plan WHERE id = p_plan FOR NO KEY UPDATE;
+    IF (SELECT count(*) >= _plan.max_amount FROM allocation WHERE plan_id = _plan.id AND deleted_date IS NULL) THEN
         PERFORM refuse_field('PV422', 'plan', 'Plan is not available because limit has been reached.', _plan.name, 'name another plan of the offering');
     END IF;
 END $$;
