@@ -20,15 +20,16 @@ from uuid import UUID
 
 import click
 import httpx2
+import psutil
 import psycopg
 from provision_api.allocation.example import Allocator
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.harness import report
-from benchmarks.harness.cluster import OPTIONS, cluster, place
+from benchmarks.harness.cluster import OPTIONS, Cluster, cluster, place
 from provision import ProvisionError
-from provision.database import connect, url_as, url_for
+from provision.database import connect, url_as
 from provision.migrate import migrate
 from provision.settings import Settings
 from provision.settings import load as load_settings
@@ -54,7 +55,7 @@ def main(directory: Path | None, as_json: bool, **options: Any) -> None:
     console = Console(width=None if Console().is_terminal else 120)
     try:
         with cluster(directory, load_settings().pg_bin) as server:
-            figures = measure(server.url("postgres"), **options)
+            figures = measure(server, **options)
             version = server.version
     except ProvisionError as error:
         raise click.ClickException(str(error)) from None
@@ -66,22 +67,33 @@ def main(directory: Path | None, as_json: bool, **options: Any) -> None:
         click.echo(json.dumps({"figures": figures, "options": options, "machine": machine}, default=str))
 
 
-def measure(url: str, count: int, page_size: int, rounds: int, seconds: float, clients: int) -> dict[str, Any]:
-    """The figures: milliseconds of pages, orders per second."""
-    with connect(url, "benchmark", autocommit=True) as admin:
-        admin.execute("CREATE DATABASE allocation")
-    url = url_for(url, "allocation")
+def measure(server: Cluster, count: int, page_size: int, rounds: int, seconds: float, clients: int) -> dict[str, Any]:
+    """The figures: milliseconds of pages, orders per second, and the processor time of client, API and PostgreSQL."""
+    url = server.url("allocation")
     migrate(url)
     with connect(url, "benchmark", autocommit=True) as owner:
         example = prepare(owner, url, count)
     figures: dict[str, Any] = {}
-    with serving(url) as base, httpx2.Client(base_url=base, timeout=30) as client:
+    with serving(url) as (base, api), httpx2.Client(base_url=base, timeout=30) as client:
         headers = {"Authorization": f"Token {example['token']}"}
+        number_of_pages = -(-count // page_size)
+
+        def spent() -> float:
+            times = api.cpu_times()
+            return server.cpu_seconds() + time.process_time() + float(times.user + times.system)
+
         for name, endpoint in LISTS.items():
-            figures[name] = pages(client, headers, endpoint, -(-count // page_size), page_size, rounds)
+            before = spent()
+            found = pages(client, headers, endpoint, number_of_pages, page_size, rounds)
+            figures[name] = found | {"processor": (spent() - before) * 1000 / (number_of_pages * rounds)}
         body = order_body(client, headers, example)
         for number in (1, clients):
-            figures[f"orders per second, {number} at once"] = orders(base, headers, body, number, seconds)
+            before = spent()
+            done = orders(base, headers, body, number, seconds)
+            figures[f"orders per second, {number} at once"] = done
+            figures[f"milliseconds of processor per order, {number} at once"] = (
+                (spent() - before) * 1000 / done / seconds
+            )
     return figures
 
 
@@ -102,7 +114,7 @@ def prepare(owner: psycopg.Connection, url: str, count: int) -> dict[str, str]:
 
 
 @contextmanager
-def serving(url: str) -> Iterator[str]:
+def serving(url: str) -> Iterator[tuple[str, psutil.Process]]:
     """The API as a process of its own."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -119,7 +131,7 @@ def serving(url: str) -> Iterator[str]:
                     break
             except httpx2.HTTPError:
                 continue
-        yield base
+        yield base, psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait(30)
@@ -176,8 +188,10 @@ def orders(base: str, headers: dict[str, str], body: dict[str, Any], clients: in
 
 def show(console: Console, figures: dict[str, Any], options: dict[str, Any]) -> None:
     """Prints the tables."""
-    table = Table(title=f"Milliseconds per page of {options['page_size']}, of {options['count']}; medians")
-    for name in ("list", "first tenth", "middle tenth", "last tenth", "all"):
+    table = Table(
+        title=f"Milliseconds per page of {options['page_size']}, of {options['count']}; medians, and processor time"
+    )
+    for name in ("list", "first tenth", "middle tenth", "last tenth", "all", "processor"):
         table.add_column(name, justify="left" if name == "list" else "right")
     for name in LISTS:
         table.add_row(name, *(f"{value:.1f}" for value in figures[name].values()))
