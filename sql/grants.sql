@@ -115,7 +115,7 @@ GRANT EXECUTE ON FUNCTION usage_targets(uuid), usage_collected(uuid, bigint, uui
 -- Other systems insert what they want, and the engine's columns stay the engine's.
 GRANT INSERT (accreditation_id, tenant_customer_id, org_id, reference, handle, name, organization, street, city, state, postal_code, country_code, phone, fax, email) ON provision_contact TO provision_integration;
 GRANT INSERT (accreditation_id, tenant_customer_id, org_id, name, addresses) ON provision_host TO provision_integration;
-GRANT INSERT (accreditation_id, tenant_customer_id, org_id, name, registration_period, pw, auto_renew, max_price, currency, is_complete) ON provision_domain TO provision_integration;
+GRANT INSERT (accreditation_id, tenant_customer_id, org_id, name, registration_period, pw, auto_renew, ds_records, max_price, currency, is_complete) ON provision_domain TO provision_integration;
 GRANT UPDATE (is_complete) ON provision_domain TO provision_integration;
 GRANT INSERT ON provision_domain_contact, provision_domain_host TO provision_integration;
 GRANT INSERT (accreditation_id, tenant_customer_id, org_id, domain_name, alternative_names) ON provision_ssl TO provision_integration;
@@ -126,10 +126,10 @@ GRANT INSERT (tenant_customer_id, org_id, host_id) ON provision_host_delete TO p
 GRANT INSERT (tenant_customer_id, org_id, domain_id, name, period, current_expiry, max_price, currency) ON provision_domain_renew TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, domain_id, name) ON provision_domain_delete TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, domain_id, name, reason, max_price, currency) ON provision_domain_restore TO provision_integration;
-GRANT INSERT (tenant_customer_id, org_id, domain_id, name, hosts, contacts, pw, statuses, ds_records) ON provision_domain_update TO provision_integration;
+GRANT INSERT (tenant_customer_id, org_id, domain_id, name, hosts, contacts, pw, statuses, ds_records, auto_renew) ON provision_domain_update TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, certificate_id) ON provision_ssl_renew TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, certificate_id, reason) ON provision_ssl_revoke TO provision_integration;
-GRANT INSERT (tenant_customer_id, org_id, accreditation_id, name, period, pw, max_price, currency) ON provision_domain_transfer TO provision_integration;
+GRANT INSERT (tenant_customer_id, org_id, accreditation_id, name, period, pw, contacts, max_price, currency) ON provision_domain_transfer TO provision_integration;
 GRANT INSERT (tenant_customer_id, org_id, name, action) ON provision_domain_transfer_answer TO provision_integration;
 -- Naming a row to update or return it takes the right to read its key.
 GRANT SELECT (id, tenant_customer_id, org_id) ON provision_contact, provision_host, provision_domain, provision_ssl TO provision_integration;
@@ -164,9 +164,9 @@ GRANT SELECT ON compute_cluster, deployment TO provision_worker;
 -- Workers.
 GRANT EXECUTE ON FUNCTION worker_register(text, text, int, text, text[]), worker_heartbeat(uuid), worker_deregister(uuid), job_claim(uuid, text[], int), job_record(uuid, jsonb),
     job_next_due(text[]), job_children(uuid), job_wake_key(), engine_sweep(uuid), effect_begin(uuid, bigint, text, jsonb), effect_finish(uuid, bigint, text, text, jsonb),
-    registry_message_take(uuid, bigint, jsonb), effect_open(uuid, int), effect_settle(uuid, text, text, text, uuid, bigint), inventory_missing(text, uuid, text), domain_auth_code_keep(uuid, text),
+    registry_message_take(uuid, bigint, jsonb), effect_open(uuid, int), effect_settle(uuid, text, text, text, uuid, bigint), inventory_missing(text, uuid, text), domain_auth_code_keep(uuid, text), transfer_within(uuid, bigint), host_is_object(uuid),
     webhook_take(uuid, int), webhook_delivered(uuid, bigint, uuid, text, uuid, boolean), webhook_failed(uuid, bigint, uuid, text, uuid, jsonb, text) TO provision_worker;
-GRANT SELECT ON accreditation, job, job_lease, effect, registry_message, schedule, setting, contact, host, domain, certificate, domain_contact, domain_host, provision_domain_contact, provision_contact, provision_host, provision_domain, provision_domain_update, provision_ssl, secret TO provision_worker;
+GRANT SELECT ON accreditation, job, job_lease, effect, registry_message, schedule, setting, contact, host, domain, certificate, domain_contact, domain_host, provision_domain_contact, provision_contact, provision_host, provision_domain, provision_domain_update, provision_domain_transfer, provision_ssl, secret TO provision_worker;
 
 GRANT EXECUTE ON FUNCTION verification_mail(uuid), verification_mailed(uuid) TO provision_worker;
 
@@ -202,6 +202,6 @@ GRANT EXECUTE ON FUNCTION account_import_range(uuid), account_import(uuid, jsonb
 
 -- Operators.
 GRANT EXECUTE ON FUNCTION signing_key_rotate(uuid), signing_key_revoke(uuid), signing_key_share(uuid), signing_key_list(), session_list(), credential_reset(text) TO provision_operator;
-GRANT EXECUTE ON FUNCTION job_hold(uuid), job_release(uuid), job_retry(uuid), job_retry_where(text, uuid, text, int), job_cancel(uuid, text), job_complete(uuid, jsonb, text),
+GRANT EXECUTE ON FUNCTION job_hold(uuid), job_release(uuid), job_retry(uuid), job_retry_where(text, uuid, text, int), job_cancel(uuid, text), job_complete(uuid, jsonb, text), job_auth_info(uuid),
     order_item_approve(uuid), order_item_reject(uuid, text), provision_adopt(uuid, text), provision_forget(uuid), provision_cancel(uuid, text), accreditation_hold(uuid, text), accreditation_release(uuid), api_key_create(uuid, text, uuid), event_era_begin(), things_in(text, uuid), tld_create(uuid, text, text, jsonb) TO provision_operator;
 GRANT SELECT ON tenant, customer, tenant_customer, org, provider, accreditation, tld, tld_setting, tld_setting_key, tld_profile, accreditation_tld, schedule, setting, job_type, order_operation, provision_status, state_transition TO provision_operator;

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psycopg
 import pytest
 import structlog
@@ -30,6 +31,10 @@ from pytest_postgresql.janitor import DatabaseJanitor
 from provision.database import connect, url_as, url_for
 from provision.migrate import migrate
 from provision.server import SUPERUSER, Server
+
+# How long an example takes says more about what else runs here than about what is tested.
+hypothesis.settings.register_profile("provision", deadline=None)
+hypothesis.settings.load_profile("provision")
 
 PG_BIN = Path(os.environ["PG_BIN"]) if os.environ.get("PG_BIN") else None
 TEMPLATE = "provision_template"

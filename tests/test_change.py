@@ -175,7 +175,7 @@ def test_a_changed_host_has_its_new_addresses_only(shop: Shop) -> None:
     shop.done(GLUE)
     shop.order(item("host.update", name="ns9.example.test", addresses=["192.0.2.7", "2001:db8::7"]))
     (job,) = shop.claim()
-    assert job["data"] == {"name": "ns9.example.test", "addresses": ["192.0.2.7", "2001:db8::7"]}
+    assert job["data"] == {"name": "ns9.example.test", "addresses": ["192.0.2.7", "2001:db8::7"], "is_object": True}
     shop.complete([job])
     assert addresses(shop) == ["192.0.2.7", "2001:db8::7"]
 

@@ -63,6 +63,16 @@ def test_new_name_servers_and_contacts_are_created_first_and_then_used(named: Sh
     assert domain(named)["contacts"] == {"registrant": ["jane"], "admin": ["jane"], "tech": ["zoe"]}
 
 
+def test_whether_a_name_is_renewed_by_itself_is_changed_like_the_rest(named: Shop) -> None:
+    for wanted in (True, False):
+        named.done(update(auto_renew=wanted))
+        assert domain(named)["auto_renew"] is wanted
+        named.done(update(statuses=[]))
+        assert domain(named)["auto_renew"] is wanted
+    with refused(named.connection, "PV400", "auto_renew"):
+        named.order(update(auto_renew="yes"))
+
+
 def test_a_type_of_contacts_that_is_not_required_can_be_emptied(named: Shop) -> None:
     named.done(update(contacts={"tech": {"reference": "tech"}}))
     named.done(update(contacts={"tech": []}))

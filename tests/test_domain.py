@@ -337,6 +337,26 @@ def test_the_secret_is_in_no_job_log_or_answer(shop: Shop) -> None:
     assert changed == ["***", "***"]
 
 
+@pytest.mark.parametrize("pattern", ["^.{20,32}$", "^.{6,8}$", "^[A-Za-z0-9+]{12}$", "^(?=.*[0-9])(?=.*[-+]).{10,}$"])
+def test_a_secret_that_is_made_suits_the_zone(shop: Shop, pattern: str) -> None:
+    shop.set_zone("auth_info_pattern", pattern)
+    shop.done(domain_item())
+    shop.done({"operation": "domain.update", "data": {"name": "example.test", "pw": None}})
+    shop.order({"operation": "domain.transfer", "data": {"name": "else.test", "pw": "told by its holder"}})
+    new = (
+        "SELECT value FROM secret WHERE id IN (SELECT id FROM job) OR 'db:' || id IN (SELECT auth_info_ref FROM domain)"
+    )
+    secrets = shop.values(new)
+    assert [bool(re.search(pattern, secret)) for secret in secrets] == [True, True]
+
+
+def test_a_zone_that_no_secret_suits_says_so(shop: Shop) -> None:
+    shop.done(domain_item())
+    shop.set_zone("auth_info_pattern", "^[äöü]{8}$")
+    with refused(shop.connection, "PV503", "no auth info that is made suits the zone"):
+        shop.order(domain_item("other.test"))
+
+
 def test_a_secret_must_suit_the_zone(shop: Shop) -> None:
     shop.set_zone("auth_info_pattern", "^[0-9]+$")
     with refused(shop.connection, "PV422", "pw is not shown"):

@@ -396,13 +396,13 @@ COMMANDS: list[epp.Command[Any]] = [
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
 def test_commands_have_the_shape_of_the_schemas(command: epp.Command[Any]) -> None:
-    frame = protocol.command_frame(command.body, command.extension, "abc-1")
+    frame = protocol.command_frame(command.body, command.extensions, "abc-1")
     validate(xml.parse(xml.serialise(frame)))
 
 
 def test_a_command_makes_a_frame_of_its_own_each_time() -> None:
     command = epp.domain.restore("engines.test")
-    first, second = (protocol.command_frame(command.body, command.extension, "abc-1") for _ in range(2))
+    first, second = (protocol.command_frame(command.body, command.extensions, "abc-1") for _ in range(2))
     assert xml.serialise(first) == xml.serialise(second)
 
 
@@ -452,7 +452,7 @@ def test_a_domain_is_created_as_rfc_5731_shows_it() -> None:
 
 
 def _written(command: epp.Command[Any]) -> str:
-    frame = xml.serialise(protocol.command_frame(command.body, command.extension, "ABC-12345")).decode()
+    frame = xml.serialise(protocol.command_frame(command.body, command.extensions, "ABC-12345")).decode()
     return frame.partition("?>")[2].strip()
 
 
@@ -471,8 +471,8 @@ def _written(command: epp.Command[Any]) -> str:
         (lambda: Registration("a.test", None, AUTH_INFO, 1, (), ("ns1.a.net",), (Host("ns2.a.net"),)), "never both"),
         (lambda: DomainUpdate("a.test", remove=Part(("ns1.a.net",), (Host("ns2.a.net"),))), "never both"),
         (lambda: epp.domain.create(registration("a.test", 0)), "1–99 years"),
-        (lambda: protocol.command_frame(CHECK.body, None, "ab"), "3–64 characters"),
-        (lambda: protocol.command_frame(CHECK.body, None, "a" * 65), "3–64 characters"),
+        (lambda: protocol.command_frame(CHECK.body, (), "ab"), "3–64 characters"),
+        (lambda: protocol.command_frame(CHECK.body, (), "a" * 65), "3–64 characters"),
     ],
 )
 def test_parameters_no_registry_could_accept_are_refused_at_home(make: Callable[[], object], message: str) -> None:

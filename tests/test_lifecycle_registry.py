@@ -5,7 +5,9 @@ The registry keeps its own time (`advance`), and the engine its own (`clock_adva
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from typing import Any, LiteralString
 from uuid import UUID, uuid4
 
@@ -13,8 +15,10 @@ import pytest
 from provision_worker.actions import default_actions
 from provision_worker.providers import epp
 from provision_worker.simulator import Policy, RegistrySimulator
+from psycopg.types.json import Jsonb
 
 from . import worker_fixtures
+from .test_actions import reconcile
 from .worker_fixtures import REGISTRY_PASSWORD, Shop, eventually
 
 engine = worker_fixtures.engine
@@ -118,6 +122,41 @@ def delete(shop: Shop, name: str = NAME) -> UUID:
     return shop.order(("domain.delete", {"name": name}))
 
 
+# Name servers as attributes -------------------------------------------------------------------------------------------
+
+
+def test_where_name_servers_are_attributes_they_travel_with_the_domain(shop: Shop, time: Time) -> None:
+    policy = replace(POLICY, host_model="attributes")
+    with RegistrySimulator({"us": REGISTRY_PASSWORD, "them": THEIRS}, policy, clock=time) as registry:
+        execute = shop.engine.owner.execute
+        execute("UPDATE tld_setting SET value = '\"attributes\"' WHERE name = 'host_model'")
+        execute(
+            "UPDATE accreditation SET endpoint = %s, settings = settings || %s",
+            [f"127.0.0.1:{registry.port}", Jsonb({"ca_file": str(registry.ca_file)})],
+        )
+        with shop.engine.worker(default_actions(), **QUICK):
+            order = shop.order_domain(NAME)
+            assert shop.ended(order) == "completed", reason(shop, order)
+            outside = [epp.host.Host(f"ns{n}.{NAME}.net") for n in (1, 2)]
+            assert sorted(info(registry).host_attributes, key=str) == sorted(outside, key=str)
+            inside: dict[str, Any] = {"name": f"ns9.{NAME}", "addresses": ["192.0.2.9", "2001:db8::9"]}
+            order = shop.order(("domain.update", {"name": NAME, "hosts": [inside, f"ns1.{NAME}.net"]}))
+            assert shop.ended(order) == "completed", reason(shop, order)
+            glue = tuple(map(ip_address, inside["addresses"]))
+            assert set(info(registry).host_attributes) == {epp.host.Host(inside["name"], glue), outside[0]}
+            order = shop.order(("host.update", {"name": inside["name"], "addresses": ["192.0.2.10"]}))
+            assert shop.ended(order) == "completed", reason(shop, order)
+            order = shop.order(("domain.update", {"name": NAME, "hosts": [inside["name"], f"ns1.{NAME}.net"]}))
+            assert shop.ended(order) == "completed", reason(shop, order)
+            assert epp.host.Host(inside["name"], (ip_address("192.0.2.10"),)) in info(registry).host_attributes
+            assert reconcile(shop.engine, shop.accreditation)["missing"] == 0
+            order = shop.order(("host.delete", {"name": f"ns2.{NAME}.net"}), ("domain.delete", {"name": NAME}))
+            assert shop.ended(order) == "completed", reason(shop, order)
+            assert shop.engine.rows("SELECT name FROM v_host WHERE deleted_date IS NULL") == [
+                {"name": f"ns1.{NAME}.net"}
+            ]
+
+
 # Renewal --------------------------------------------------------------------------------------------------------------
 
 
@@ -140,15 +179,15 @@ def test_where_the_registry_is_ahead_by_some_only_the_rest_is_renewed(named: Sho
     assert expiry(named) == "2034-03-01"
 
 
-@pytest.mark.parametrize("fault", ["lose_answer", "garbage", "fail_after", "mid_frame"])
-def test_a_renewal_whose_answer_is_lost_is_not_repeated(named: Shop, fault: str) -> None:
-    named.registry.faults.add(fault, verb="renew")
-    order = renew(named)
-    named.engine.attempted(named.job("provision_domain_renew")["id"])
-    named.engine.owner.execute("SELECT clock_advance('1 hour')")
-    assert named.ended(order) == "completed"
-    assert expiry(named) == "2030-03-01"
-    assert len(sent(named, "renew")) == 1
+def test_a_renewal_whose_answer_is_lost_is_not_repeated(named: Shop) -> None:
+    for done, fault in enumerate(("lose_answer", "garbage", "fail_after", "mid_frame"), 1):
+        named.registry.faults.add(fault, verb="renew")
+        order = renew(named)
+        named.engine.attempted(named.job("provision_domain_renew")["id"])
+        named.engine.owner.execute("SELECT clock_advance('1 hour')")
+        assert (fault, named.ended(order)) == (fault, "completed")
+        assert (fault, expiry(named)) == (fault, f"{2029 + done}-03-01")
+        assert (fault, len(sent(named, "renew"))) == (fault, done)
 
 
 def test_a_name_of_another_sponsor_is_not_renewed(named: Shop) -> None:
@@ -192,14 +231,18 @@ def test_a_renewal_from_a_leap_day_is_known_when_it_is_there(busy: Shop, time: T
     assert len(sent(busy, "renew")) == 1
 
 
-@pytest.mark.parametrize("verbs", [("renew",), ("info",), ("renew", "info")])
-def test_dates_that_are_missing_in_answers_wedge_nothing(named: Shop, verbs: tuple[str, ...]) -> None:
-    for verb in verbs:
-        named.registry.faults.add("no_dates", verb=verb, times=None)
-    assert named.ended(renew(named)) == "completed"
-    named.registry.faults.clear()
-    assert f"{info(named.registry).expires_at:%Y-%m-%d}" == "2030-03-01"
-    assert f"{named.engine.value('SELECT ry_expiry_date FROM v_domain'):%Y-%m-%d}" == "2030-03-01"
+def test_dates_that_are_missing_in_answers_wedge_nothing(named: Shop) -> None:
+    for done, verbs in enumerate((("renew",), ("info",), ("renew", "info")), 1):
+        for verb in verbs:
+            named.registry.faults.add("no_dates", verb=verb, times=None)
+        assert (verbs, named.ended(renew(named))) == (verbs, "completed")
+        named.registry.faults.clear()
+        # With no date in any answer it is the day that is known, and no time of it.
+        ours = named.engine.value("SELECT ry_expiry_date FROM v_domain").astimezone(UTC)
+        assert (verbs, {f"{moment:%Y-%m-%d}" for moment in (ours, info(named.registry).expires_at)}) == (
+            verbs,
+            {f"{2029 + done}-03-01"},
+        )
 
 
 def test_without_any_date_a_renewal_fails_and_says_so(named: Shop) -> None:
@@ -210,16 +253,16 @@ def test_without_any_date_a_renewal_fails_and_says_so(named: Shop) -> None:
     assert "neither the registry nor we know" in reason(named, order)
 
 
-@pytest.mark.parametrize("done", [True, False])
-def test_a_renewal_that_the_registry_must_look_into_waits(named: Shop, done: bool) -> None:
-    named.registry.faults.add("pending", verb="renew")
-    order = renew(named)
-    status: LiteralString = "SELECT status FROM v_provision WHERE kind = 'provision_domain_renew'"
-    eventually(lambda: named.engine.value(status) == "pending_action")
-    named.registry.settle("domain", NAME, done)
-    named.engine.owner.execute("SELECT clock_advance('2 hours')")
-    assert named.ended(order) == ("completed" if done else "failed")
-    assert expiry(named) == ("2030-03-01" if done else "2029-03-01")
+def test_a_renewal_that_the_registry_must_look_into_waits(named: Shop) -> None:
+    waits: LiteralString = "SELECT count(*) FROM v_provision WHERE status = 'pending_action'"
+    for done, day in ((False, "2029-03-01"), (True, "2030-03-01")):
+        named.registry.faults.add("pending", verb="renew")
+        order = renew(named)
+        eventually(lambda: named.engine.value(waits) == 1)
+        named.registry.settle("domain", NAME, done)
+        named.engine.owner.execute("SELECT clock_advance('2 hours')")
+        assert named.ended(order) == ("completed" if done else "failed")
+        assert expiry(named) == day
     assert named.engine.rows("SELECT * FROM v_attention WHERE what IN ('orphan', 'uncertain effect')") == []
 
 

@@ -121,6 +121,18 @@ def test_a_restore_and_a_transfer_have_their_price_too(busy: Shop) -> None:
     assert busy.ended(busy.order(("domain.transfer", transfer | {"max_price": 10}))) == "completed"
 
 
+def test_a_price_goes_with_whatever_else_a_command_carries(busy: Shop) -> None:
+    """DNSSEC records in a registration, and the restoration itself, are extensions too (RFC 5910, RFC 3915)."""
+    record = {"key_tag": 1, "algorithm": 13, "digest_type": 2, "digest": "AB" * 32}
+    assert busy.ended(busy.order_domain(DEAR, max_price=100, ds_records=[record])) == "completed"
+    found = send(busy.registry, epp.domain.info(DEAR))
+    assert found.ds_records == (epp.domain.DsRecord(1, 13, 2, "AB" * 32),)
+    assert busy.engine.value("SELECT ds_records FROM v_domain") == [record]
+    busy.registry.registry.store.domains[DEAR].grace.clear()
+    assert busy.ended(busy.order(("domain.delete", {"name": DEAR}))) == "completed"
+    assert busy.ended(busy.order(("domain.restore", {"name": DEAR, "max_price": 400}))) == "completed"
+
+
 @pytest.mark.parametrize(
     "limit", [{"max_price": -1}, {"max_price": 10**12}, {"currency": "EUR"}, {"max_price": 1, "currency": "euro"}]
 )

@@ -162,10 +162,23 @@ def test_of_two_orders_for_one_thing_one_is_refused(open_shop: Shop, second: Sec
     assert open_shop.count("order") == 1
 
 
-OPERATIONS = ({"operation": f"domain.{what}", "data": {"name": "example.test"}} for what in ("renew", "delete"))
+def on_name(operation: str, **data: Any) -> Json:
+    """An order of something that is done with a name that is there, or to have it."""
+    return {"operation": f"domain.{operation}", "data": {"name": "example.test"} | data}
 
 
-@pytest.mark.parametrize(("first", "then"), list(itertools.permutations(OPERATIONS)), ids=["renew", "delete"])
+OPERATIONS = {
+    "renew": on_name("renew"),
+    "delete": on_name("delete"),
+    "update": on_name("update", statuses=["clientHold"]),
+    "other update": on_name("update", auto_renew=True),
+}
+PAIRS = [*itertools.permutations(("renew", "delete", "update"), 2), ("update", "other update")]
+
+
+@pytest.mark.parametrize(
+    ("first", "then"), [(OPERATIONS[a], OPERATIONS[b]) for a, b in PAIRS], ids=map("-".join, PAIRS)
+)
 def test_of_two_operations_on_one_name_one_is_refused(open_shop: Shop, second: Second, first: Json, then: Json) -> None:
     open_shop.done(domain_item())
     with open_shop.connection.transaction():
@@ -174,6 +187,44 @@ def test_of_two_operations_on_one_name_one_is_refused(open_shop: Shop, second: S
         assert waiting(future)
     assert refusal(future) == "PV409"
     assert open_shop.count("order") == 2
+
+
+def test_a_name_that_is_being_deleted_is_registered_when_it_is_gone(open_shop: Shop, second: Second) -> None:
+    open_shop.done(domain_item())
+    open_shop.order(on_name("delete"))
+    (job,) = open_shop.claim()
+    gone = outcome(job, "completed", result={"ry_state": "gone"})
+    with open_shop.connection.transaction():
+        open_shop.record(gone)
+        future = second.begin(second.order, domain_item())
+        assert refusal(future) == "PV409"
+    order = open_shop.order(domain_item())
+    open_shop.work()
+    assert open_shop.status(order) == "completed"
+    assert open_shop.values("SELECT deleted_date IS NULL FROM v_domain ORDER BY id") == [False, True]
+
+
+@pytest.mark.parametrize("then", ["renew", "delete", "update"])
+def test_nothing_is_done_with_a_name_that_is_deleted_meanwhile(open_shop: Shop, second: Second, then: str) -> None:
+    open_shop.done(domain_item())
+    open_shop.order(on_name("delete"))
+    (job,) = open_shop.claim()
+    with open_shop.connection.transaction():
+        open_shop.record(outcome(job, "completed", result={"ry_state": "gone"}))
+        future = second.begin(second.order, OPERATIONS[then])
+        assert waiting(future)
+    assert refusal(future) == "PV404"
+
+
+@pytest.mark.parametrize("first", ["create", "transfer"])
+def test_a_name_is_registered_or_transferred_here_and_not_both(open_shop: Shop, second: Second, first: str) -> None:
+    items = {"create": domain_item(), "transfer": on_name("transfer", pw="told by its holder")}
+    with open_shop.connection.transaction():
+        open_shop.order(items.pop(first))
+        future = second.begin(second.order, items.popitem()[1])
+        assert waiting(future)
+    assert refusal(future) == "PV409"
+    assert open_shop.count("order") == 1
 
 
 def test_the_second_goes_on_when_the_first_is_taken_back(open_shop: Shop, second: Second) -> None:

@@ -37,6 +37,9 @@ PERSON: Json = {
 }
 HOSTS = ["ns1.example.net", "ns2.other-example.com"]
 NAME = "byron-example.com"
+DS: Json = {"key_tag": 1, "algorithm": 13, "digest_type": 2, "digest": "AB" * 32}
+KEY: Json = {"flags": 257, "protocol": 3, "algorithm": 13, "public_key": "mdsswUyr3DPW132mOi8V9xESWE8jTo0d"}
+OLD_KEY: Json = KEY | {"public_key": "oldoldUyr3DPW132mOi8V9xESWE8jTo0"}
 
 
 class Shop:
@@ -128,6 +131,21 @@ def test_other_name_servers_and_nothing_if_it_has_them(named: Shop) -> None:
     assert sorted(server["Name"] for server in found["Nameservers"]) == hosts
 
 
+def test_a_name_server_under_the_name_has_its_glue(named: Shop) -> None:
+    inside = {"name": f"ns1.{NAME}", "addresses": ["192.0.2.1", "2001:db8::1"]}
+    for expected in (["UPDATE_NAMESERVER"], []):
+        kept().clear()
+        assert named.run(named.order("domain.update", name=NAME, hosts=[inside, HOSTS[0]])) == "completed", (
+            named.reason()
+        )
+        assert [operation.type for operation in operations()] == expected
+    found = named.client.get_domain_detail(DomainName=NAME)["Nameservers"]
+    assert {server["Name"]: server.get("GlueIps", []) for server in found} == {
+        inside["name"]: inside["addresses"],
+        HOSTS[0]: [],
+    }
+
+
 def test_a_deleted_name_is_gone_from_the_account(named: Shop) -> None:
     assert named.run(named.order("domain.delete", name=NAME)) == "completed", named.reason()
     assert named.client.list_domains()["Domains"] == []
@@ -178,7 +196,8 @@ def test_a_registration_whose_answer_was_lost_is_found_and_not_repeated(shop: Sh
         eventually(lambda: shop.engine.value("SELECT count(*) FROM v_provision WHERE kind = 'provision_domain'"))
     dead = shop.engine.value("SELECT worker_register('dead', 'host', 1, '0', '{}')")
     job = shop.engine.row("SELECT * FROM job_claim(%s, '{provision_domain_create}', 1)", dead)
-    parameters = Jsonb({"step": "registrar.register", "name": NAME, "period": 2})
+    since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S+00:00}"
+    parameters = Jsonb({"step": "registrar.register", "since": since, "name": NAME, "period": 2})
     begin = "SELECT token FROM effect_begin(%s, %s, 'registrar.register', %s)"
     shop.engine.value(begin, job["job_id"], job["claim_no"], parameters)
     person = {"FirstName": "Jane", "LastName": "Doe", "Email": "j@example.net", "PhoneNumber": "+49.30123"}
@@ -195,7 +214,14 @@ def test_a_registration_whose_answer_was_lost_is_found_and_not_repeated(shop: Sh
 REFUSED: list[tuple[str, Json, str]] = [
     ("domain.restore", {}, "names are not restored there"),
     ("domain.update", {"statuses": ["clientHold"]}, "the provider has no such lock"),
-    ("domain.update", {"ds_records": []}, "DNSSEC records are not changed at this provider"),
+    ("domain.update", {"ds_records": [DS]}, "the provider makes DS records itself"),
+    ("domain.update", {"hosts": [{"name": "ns1.byron-example.com", "addresses": []}, HOSTS[0]]}, "needs its addresses"),
+    ("domain.update", {"hosts": [{"name": "ns1.x.com", "addresses": ["192.0.2.1"]}, HOSTS[0]]}, "no addresses there"),
+    (
+        "domain.update",
+        {"hosts": [{"name": "ns1.byron-example.com", "addresses": ["192.0.2.1", "192.0.2.2"]}, HOSTS[0]]},
+        "too many addresses",
+    ),
     ("domain.update", {"pw": "Transfer-me-7"}, "the provider chooses the auth info itself"),
 ]
 
@@ -223,11 +249,11 @@ def stub(named: Shop, monkeypatch: pytest.MonkeyPatch) -> Stubber:
     return stubber
 
 
-def detail(expires: datetime, *statuses: str) -> Json:
+def detail(expires: datetime, *statuses: str, **more: Any) -> Json:
     person = {"FirstName": "Jane"}
     people = dict.fromkeys(("RegistrantContact", "AdminContact", "TechContact"), person)
     dates = {"CreationDate": datetime(2026, 1, 1, tzinfo=UTC), "ExpirationDate": expires}
-    return {"DomainName": NAME, "Nameservers": [], "StatusList": list(statuses)} | people | dates
+    return {"DomainName": NAME, "Nameservers": [], "StatusList": list(statuses)} | people | dates | more
 
 
 def asked(stub: Stubber, operation: str, kind: str, expected: Json) -> None:
@@ -292,3 +318,93 @@ def test_the_auth_code_is_asked_for_and_kept_for_its_owner(named: Shop, stub: St
     assert named.engine.value(find) == "aws-chose-this"
     for view in ("v_job", "v_audit", "v_effect", "v_provision"):
         assert "aws-chose" not in named.engine.value(f"SELECT string_agg(to_jsonb(t)::text, ' ') FROM {view} AS t")
+
+
+def test_dnssec_keys_are_added_and_taken_away(named: Shop, stub: Stubber) -> None:
+    has = {"Flags": 257, "Algorithm": 13, "PublicKey": OLD_KEY["public_key"], "Id": "key-1"}
+    ends = datetime(2030, 1, 1, tzinfo=UTC)
+    stub.add_response("get_domain_detail", detail(ends, DnssecKeys=[has]), {"DomainName": NAME})
+    attributes = {"Flags": 257, "Algorithm": 13, "PublicKey": KEY["public_key"]}
+    added = {"DomainName": NAME, "SigningAttributes": attributes}
+    asked(stub, "associate_delegation_signer_to_domain", "ADD_DNSSEC", added)
+    removed = {"DomainName": NAME, "Id": "key-1"}
+    asked(stub, "disassociate_delegation_signer_from_domain", "REMOVE_DNSSEC", removed)
+    stub.add_response("get_domain_detail", detail(ends), {"DomainName": NAME})
+    assert named.run(named.order("domain.update", name=NAME, ds_records=[KEY])) == "completed", named.reason()
+    stub.assert_no_pending_responses()
+    assert named.engine.value("SELECT ds_records FROM v_domain") == [KEY]
+
+
+# Transfers ------------------------------------------------------------------------------------------------------------
+
+FOREIGN = "shelley-example.com"
+SECRET = "told-by-the-holder"
+
+
+def may_come(stub: Stubber, verdict: str, **more: str) -> None:
+    """What AWS thinks of the transfer."""
+    answer = {"Transferability": {"Transferable": verdict}} | more
+    stub.add_response("check_domain_transferability", answer, {"DomainName": FOREIGN, "AuthCode": SECRET})
+
+
+def transfer(shop: Shop, **changes: Any) -> UUID:
+    people = {"registrant": {"reference": "jane"}, "tech": PERSON | {"reference": "zoe", "name": "Zoe"}}
+    return shop.order("domain.transfer", **({"name": FOREIGN, "pw": SECRET, "contacts": people} | changes))
+
+
+def test_a_name_of_another_registrar_comes_with_all_it_has(named: Shop, stub: Stubber) -> None:
+    may_come(stub, "TRANSFERABLE")
+    wanted = {"DomainName": FOREIGN, "DurationInYears": 1, "AuthCode": SECRET, "AutoRenew": False}
+    people = dict.fromkeys(("RegistrantContact", "AdminContact", "TechContact"), ANY)
+    stub.add_response("transfer_domain", {"OperationId": "op-1"}, wanted | people)
+    operation = {"OperationId": "op-1", "Type": "TRANSFER_IN_DOMAIN", "DomainName": FOREIGN}
+    stub.add_response("get_operation_detail", operation | {"Status": "IN_PROGRESS"}, {"OperationId": "op-1"})
+    order = transfer(named)
+
+    def wait() -> None:
+        pending = "SELECT result_message FROM v_provision WHERE status = 'pending_action'"
+        assert eventually(lambda: named.engine.value(pending)).endswith("TRANSFER_IN_DOMAIN is IN_PROGRESS")
+        stub.add_response("get_operation_detail", operation | {"Status": "SUCCESSFUL"}, {"OperationId": "op-1"})
+        servers = [{"Name": "NS1.Example.net"}, {"Name": f"ns1.{FOREIGN}", "GlueIps": ["192.0.2.9"]}]
+        key = {"Flags": 257, "Algorithm": 13, "PublicKey": KEY["public_key"], "Id": "key-1"}
+        found = detail(datetime(2031, 1, 1, tzinfo=UTC), "ok", Nameservers=servers, DnssecKeys=[key])
+        stub.add_response("get_domain_detail", found, {"DomainName": FOREIGN})
+        named.engine.owner.execute("SELECT clock_advance('1 hour')")
+
+    assert named.run(order, wait) == "completed", named.reason()
+    stub.assert_no_pending_responses()
+    row = named.engine.row("SELECT * FROM v_domain WHERE name = %s", FOREIGN)
+    assert (row["hosts"], row["ds_records"], row["statuses"]) == (["ns1.example.net", f"ns1.{FOREIGN}"], [KEY], [])
+    assert (row["contacts"], row["ry_expiry_date"].year) == ({"registrant": ["jane"], "tech": ["zoe"]}, 2031)
+    assert named.engine.value("SELECT count(*) FROM secret") == 0, "the secret is AWS's to choose"
+    for view in ("v_job", "v_audit", "v_effect", "v_provision", "v_order"):
+        assert SECRET not in named.engine.value(f"SELECT string_agg(to_jsonb(t)::text, ' ') FROM {view} AS t")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "text"),
+    [("UNTRANSFERABLE", "it cannot be transferred (60 days)"), ("DOMAIN_IN_OWN_ACCOUNT", "the account has it already")],
+)
+def test_what_aws_will_not_transfer_is_not_asked_for(named: Shop, stub: Stubber, verdict: str, text: str) -> None:
+    may_come(stub, verdict, **({"Message": "60 days"} if verdict == "UNTRANSFERABLE" else {}))
+    assert named.run(transfer(named)) == "failed"
+    stub.assert_no_pending_responses()
+    assert named.reason().endswith(f"{FOREIGN}: {text}")
+    assert named.engine.value("SELECT count(*) FROM secret") == 0
+
+
+def test_a_transfer_that_failed_at_aws_says_why(named: Shop, stub: Stubber) -> None:
+    may_come(stub, "DONT_KNOW")
+    stub.add_response("transfer_domain", {"OperationId": "op-1"})
+    ended = {"OperationId": "op-1", "Type": "TRANSFER_IN_DOMAIN", "DomainName": FOREIGN, "Status": "FAILED"}
+    stub.add_response("get_operation_detail", ended | {"Message": "the registrar said no"}, {"OperationId": "op-1"})
+    assert named.run(transfer(named)) == "failed"
+    assert named.reason().endswith(f"TRANSFER_IN_DOMAIN of {FOREIGN}: the registrar said no")
+    assert named.engine.value("SELECT count(*) FROM secret") == 0
+
+
+def test_a_transfer_without_a_registrant_is_refused_at_once(named: Shop) -> None:
+    for contacts in ({}, {"contacts": {"tech": {"reference": "jane"}}}):
+        with pytest.raises(psycopg.Error, match="contacts are missing") as refusal:
+            named.order("domain.transfer", name=FOREIGN, pw=SECRET, **contacts)
+        assert refusal.value.sqlstate == "PV422"

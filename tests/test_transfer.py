@@ -7,7 +7,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from . import sql_fixtures
-from .sql_fixtures import Json, Row, Shop, acting_as, domain_item, integration_login, outcome, refused
+from .sql_fixtures import Json, Row, Shop, acting_as, domain_item, integration_login, outcome, person, refused
 
 shop = sql_fixtures.shop
 
@@ -328,6 +328,17 @@ def test_only_what_is_newer_moves_an_expiry(shop: Shop) -> None:
     assert events(shop, shop.account) == ["auto_renewed"]
 
 
+def test_what_the_registry_tells_is_taken_though_a_setting_of_the_zone_is_missing(shop: Shop) -> None:
+    shop.done(domain_item())
+    shop.connection.execute("DELETE FROM tld_setting WHERE name IN ('grace_hours_renew', 'host_model')")
+    shop.insert("job", type="registry_poll", accreditation_id=shop.registry)
+    (job,) = shop.claim(types=["registry_poll"])
+    data = {"name": "example.test", "expires_at": "2040-01-01T00:00:00Z"}
+    message = {"message_id": "1", "text": "x", "kind": "domain", "xml": "<x/>", "data": data}
+    assert shop.value("SELECT registry_message_take(%s, %s, %s)", job["job_id"], job["claim_no"], Jsonb(message))
+    assert shop.value("SELECT extract(year FROM ry_expiry_date) FROM v_domain") == 2040
+
+
 def test_messages_are_taken_under_the_claim_that_stands(shop: Shop) -> None:
     shop.insert("job", type="registry_poll", accreditation_id=shop.registry)
     (job,) = shop.claim(types=["registry_poll"])
@@ -341,3 +352,59 @@ def test_the_queue_of_every_registry_is_read_again_and_again(shop: Shop) -> None
     shop.sweep()
     jobs = shop.claim(types=["registry_poll"])
     assert [job["accreditation_id"] for job in jobs] == [shop.registry]
+
+
+# By hand --------------------------------------------------------------------------------------------------------------
+
+
+def test_who_works_by_hand_is_told_the_secrets_and_that_is_noted(shop: Shop) -> None:
+    desk = shop.accreditation("desk", provider="manual")
+    shop.connection.execute(
+        "UPDATE accreditation_tld SET accreditation_id = %s WHERE accreditation_id = %s", [desk, shop.registry]
+    )
+    order = shop.order(transfer_item())
+    job = shop.value("SELECT id FROM v_attention WHERE what = 'held job'")
+    row = shop.row("SELECT * FROM job_auth_info(%s)", job)
+    assert row["auth_info"] == SECRET
+    assert (
+        shop.value("SELECT reason FROM v_audit WHERE row_id = %s ORDER BY id DESC LIMIT 1", job)
+        == "auth info shown by hand"
+    )
+    shop.value("SELECT job_complete(%s, %s)", job, Jsonb(arrival()))
+    assert shop.status(order) == "completed"
+    assert shop.value("SELECT value FROM secret") == row["new_auth_info"]
+    with refused(shop.connection, "PV409", "the job has ended"):
+        shop.row("SELECT * FROM job_auth_info(%s)", job)
+
+
+def test_a_job_without_a_secret_and_one_of_a_worker_show_none(shop: Shop) -> None:
+    shop.order(transfer_item())
+    job = shop.value("SELECT id FROM job WHERE type = 'provision_domain_transfer_request'")
+    with refused(shop.connection, "PV422", "the job is not done by hand"):
+        shop.row("SELECT * FROM job_auth_info(%s)", job)
+    shop.accreditation("desk", provider="manual")
+    shop.order({"operation": "host.create", "data": {"name": "ns1.elsewhere.net", "accreditation": "desk"}})
+    job = shop.value("SELECT id FROM job WHERE type = 'provision_host_create'")
+    with refused(shop.connection, "PV404", "the job has no auth info"):
+        shop.row("SELECT * FROM job_auth_info(%s)", job)
+
+
+def test_a_transfer_is_inserted_with_contacts_of_ones_own(shop: Shop, rival: Shop) -> None:
+    shop.done({"operation": "contact.create", "data": person("zoe")})
+    rival.done({"operation": "contact.create", "data": person("ron")})
+    zoe, ron = (shop.value("SELECT id::text FROM contact WHERE reference = %s", name) for name in ("zoe", "ron"))
+    row = {"tenant_customer_id": shop.account, "accreditation_id": shop.registry, "name": "example.test", "pw": SECRET}
+    with refused(shop.connection, "PV404", "contact not found"):
+        shop.insert("provision_domain_transfer", contacts=Jsonb({"tech": [ron]}), **row)
+    with refused(shop.connection, "PV422", "the contacts are malformed"):
+        shop.insert("provision_domain_transfer", contacts=Jsonb({"tech": ["zoe"]}), **row)
+    shop.insert("provision_domain_transfer", contacts=Jsonb({"tech": [zoe]}), **row)
+    (job,) = (job for job in shop.claim() if job["type"] == "provision_domain_transfer_request")
+    assert job["data"]["contacts"] == {"tech": [shop.value("SELECT handle FROM contact WHERE reference = 'zoe'")]}
+
+
+def test_a_thin_zone_takes_a_transfer_without_contacts(shop: Shop) -> None:
+    shop.set_zone("contact_model", "thin")
+    with refused(shop.connection, "PV422", "the zone keeps no contacts"):
+        shop.order(transfer_item(contacts={"tech": {"reference": "zoe"}}))
+    shop.order(transfer_item(contacts={}))

@@ -13,7 +13,15 @@ from provision_worker.simulator import Policy, RegistrySimulator
 
 from . import worker_fixtures
 from .test_lifecycle_registry import THEIRS, info, reason, send
-from .worker_fixtures import REGISTRY_PASSWORD, Shop, eventually, insert, make_customer, make_registry_accreditation
+from .worker_fixtures import (
+    REGISTRY_PASSWORD,
+    Shop,
+    eventually,
+    insert,
+    make_customer,
+    make_registry_accreditation,
+    person,
+)
 
 engine = worker_fixtures.engine
 shop = worker_fixtures.shop
@@ -114,12 +122,44 @@ def test_what_is_granted_at_once_is_done_at_once(town: Town) -> None:
     assert found["ry_expiry_date"] == send(town.registry, epp.domain.info(NAME), "them").expires_at
     assert found["ry_expiry_date"] > before["ry_expiry_date"]
     assert set(found["contacts"]) == {"registrant", "admin", "tech"}
+    details: LiteralString = "SELECT count(*) AS all, count(name) AS named FROM v_contact WHERE tenant_customer_id = %s"
+    theirs = town.ours.engine.row(details, town.theirs.customer.account)
+    assert list(theirs.values()) == [2, 0], "the registry shows contacts to their own registrar only"
     assert (
         town.ours.engine.value("SELECT ds_records -> 0 ->> 'digest' FROM domain WHERE deleted_date IS NULL")
         == "AB" * 32
     )
     assert town.secret() != old
     assert send(town.registry, epp.domain.info(NAME), "them").auth_info == town.secret()
+
+
+@at_once
+def test_contacts_that_the_registry_shows_come_with_their_details(town: Town) -> None:
+    postal = epp.contact.PostalInfo("R. Val", "Elsewhere", "IS", ("1 Road", "Upstairs"), "Val ehf", None, "101")
+    details = epp.contact.ContactDetails("RIVAL-1", "r@val.example", postal, voice="+354.123", auth_info="no-1-else")
+    send(town.registry, epp.contact.create(details), "them")
+    send(town.registry, epp.domain.update(epp.domain.DomainUpdate(NAME, registrant="RIVAL-1")))
+    assert town.theirs.ended(town.asked()) == "completed"
+    row = town.ours.engine.row("SELECT * FROM v_contact WHERE handle = 'RIVAL-1'")
+    assert (row["name"], row["organization"], row["street"]) == ("R. Val", "Val ehf", ["1 Road", "Upstairs"])
+    assert (row["city"], row["postal_code"], row["country_code"]) == ("Elsewhere", "101", "IS")
+    assert (row["email"], row["phone"], row["tenant_customer_id"]) == (
+        "r@val.example",
+        "+354.123",
+        town.theirs.customer.account,
+    )
+
+
+@at_once
+def test_a_name_is_given_the_contacts_that_were_ordered_with_it(town: Town) -> None:
+    order = town.asked(contacts={"registrant": person("rita", "rival"), "tech": {"reference": "rita of rival"}})
+    assert town.theirs.ended(order) == "completed"
+    row = town.ours.engine.row("SELECT contacts FROM v_domain WHERE deleted_date IS NULL")
+    assert (row["contacts"]["registrant"], row["contacts"]["tech"]) == (["rita of rival"], ["rita of rival"])
+    handle = town.ours.engine.value("SELECT handle FROM v_contact WHERE reference = 'rita of rival'")
+    assert send(town.registry, epp.domain.info(NAME), "them").registrant == handle
+    (admin,) = (c for c in send(town.registry, epp.domain.info(NAME), "them").contacts if c.role == "admin")
+    assert row["contacts"]["admin"] == [admin.handle], "a type that was not named stays as it came"
 
 
 def test_an_approved_transfer_moves_the_name_and_ends_what_was_open(town: Town) -> None:
@@ -247,27 +287,107 @@ def test_a_name_that_the_registry_renews_by_itself_expires_later_here(town: Town
     assert row == {"ry_expiry_date": info(town.registry, NAME).expires_at, "rgp_state": "autoRenewPeriod"}
 
 
-@pytest.mark.parametrize("done", [True, False])
 @pytest.mark.parametrize("verb", ["create", "renew", "delete"])
-def test_what_the_registry_must_look_into_is_settled_by_its_message(town: Town, verb: str, done: bool) -> None:
-    town.registry.faults.add("pending", verb=verb, object="domain")
-    name = "other.example" if verb == "create" else NAME
+def test_what_the_registry_must_look_into_is_settled_by_its_message(town: Town, verb: str) -> None:
     town.registry.advance(timedelta(days=6))
-    orders = {
-        "create": lambda: town.ours.order_domain(name),
-        "renew": lambda: town.ours.order(("domain.renew", {"name": name})),
-        "delete": lambda: town.ours.order(("domain.delete", {"name": name})),
+    waits: LiteralString = "SELECT count(*) FROM v_provision WHERE status = 'pending_action'"
+    for done in (False, True):
+        town.registry.faults.add("pending", verb=verb, object="domain")
+        name = f"other-{done}.example".lower() if verb == "create" else NAME
+        order = (
+            town.ours.order_domain(name) if verb == "create" else town.ours.order((f"domain.{verb}", {"name": name}))
+        )
+        eventually(lambda: town.ours.engine.value(waits) == 1)
+        town.ours.engine.owner.execute(
+            "UPDATE job_queue SET start_date = engine_now() + interval '1 day' WHERE type LIKE 'provision_domain%'"
+        )
+        town.registry.settle("domain", name, done, "" if done else "the board said no")
+        town.poll()
+        assert town.ours.ended(order) == ("completed" if done else "failed")
+        assert ("the board said no" in (reason(town.ours, order) or "")) is not done
+
+
+# Between customers of one accreditation -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def house(shop: Shop) -> Iterator[Town]:
+    """Two customers of the same accreditation, whom the registry cannot tell apart."""
+    engine = shop.engine
+    account = engine.value("INSERT INTO customer (name, email) VALUES ('Rival', 'rival@example.net') RETURNING id")
+    tenant_customer = insert(engine, "tenant_customer", tenant_id=shop.customer.tenant, customer_id=account)
+    with engine.worker(default_actions(), **QUICK):
+        assert shop.ended(shop.order_domain(NAME)) == "completed"
+        yield Town(shop, replace(shop, customer=replace(shop.customer, account=tenant_customer)))
+
+
+def people(of: str) -> dict[str, Any]:
+    contacts = {role: person(role, of) for role in ("registrant", "admin")}
+    return contacts | {"tech": {"reference": f"admin of {of}"}}
+
+
+def test_a_name_changes_hands_within_an_accreditation(house: Town) -> None:
+    old = house.secret()
+    renewal = house.ours.order(("domain.renew", {"name": NAME}), ("contact.create", person("more", "ours")))
+    assert house.ours.ended(renewal) == "completed"
+    assert house.theirs.ended(house.asked(contacts=people("theirs"))) == "completed"
+    assert house.holder() == [house.theirs.customer.account]
+    row = house.ours.engine.row("SELECT contacts, hosts FROM v_domain WHERE deleted_date IS NULL")
+    assert row["contacts"] == {
+        "registrant": ["registrant of theirs"],
+        "admin": ["admin of theirs"],
+        "tech": ["admin of theirs"],
     }
-    order = orders[verb]()
-    status: LiteralString = "SELECT count(*) FROM v_provision WHERE status = 'pending_action'"
-    eventually(lambda: town.ours.engine.value(status) == 1)
-    looked: LiteralString = "SELECT start_date > engine_now() + interval '20 seconds' FROM job_queue WHERE type LIKE %s"
-    town.ours.engine.owner.execute(
-        "UPDATE job_queue SET start_date = engine_now() + interval '1 day' WHERE type LIKE 'provision_domain%'"
-    )
-    assert town.ours.engine.value(looked, "provision_domain%") is not False
-    town.registry.settle("domain", name, done, "" if done else "the board said no")
-    town.poll()
-    assert town.ours.ended(order) == ("completed" if done else "failed")
-    if not done:
-        assert "the board said no" in reason(town.ours, order)
+    assert len(row["hosts"]) == 2
+    found = info(house.registry, NAME)
+    theirs: LiteralString = "SELECT handle FROM v_contact WHERE reference = 'registrant of theirs'"
+    assert found.registrant == house.ours.engine.value(theirs)
+    assert house.secret() == found.auth_info != old
+    assert [e.op for e in house.registry.ledger.entries("transfer")] == [], "the registry has nothing to transfer"
+    gone: LiteralString = "SELECT reason FROM v_audit WHERE table_name = 'domain' AND to_state = 'transferred_away'"
+    assert house.ours.engine.value(gone) == f"{NAME} was transferred to another customer"
+    left = ("contact.delete", {"reference": f"jane of {NAME}"})
+    assert house.ours.ended(house.ours.order(left)) == "completed"
+
+
+def test_who_does_not_know_the_secret_is_told_nothing_and_who_knows_it_brings_contacts(house: Town) -> None:
+    renewed: LiteralString = "UPDATE domain SET statuses = %s"
+    house.ours.engine.owner.execute(renewed, [["clientTransferProhibited"]])
+    for data, text in (
+        ({"pw": "a wrong one"}, f"the auth info of {NAME} is wrong"),
+        ({}, f"{NAME} has status clientTransferProhibited"),
+    ):
+        order = house.asked(**data)
+        assert house.theirs.ended(order) == "failed"
+        assert reason(house.theirs, order).endswith(text)
+    house.ours.engine.owner.execute(renewed, [[]])
+    lock = epp.domain.Part(statuses=("clientTransferProhibited",))
+    send(house.registry, epp.domain.update(epp.domain.DomainUpdate(NAME, add=lock)))
+    order = house.asked(contacts=people("theirs"))
+    assert house.theirs.ended(order) == "failed"
+    assert reason(house.theirs, order).endswith("clientTransferProhibited at the registry")
+    send(house.registry, epp.domain.update(epp.domain.DomainUpdate(NAME, remove=lock)))
+    order = house.asked(contacts={"registrant": person("registrant", "theirs")})
+    assert house.theirs.ended(order) == "failed"
+    assert reason(house.theirs, order).endswith("order it with contacts of your own (admin, tech)")
+    assert house.holder() == [house.ours.customer.account]
+    assert house.ours.engine.value("SELECT count(*) FROM secret") == 1
+    assert house.ours.engine.value("SELECT count(*) FROM object_operation") == 0
+    assert house.ours.ended(house.ours.order(("domain.renew", {"name": NAME}))) == "completed"
+
+
+def test_a_name_that_its_customer_is_busy_with_changes_hands_afterwards(house: Town) -> None:
+    house.registry.faults.add("pending", verb="renew", object="domain")
+    renewal = house.ours.order(("domain.renew", {"name": NAME}))
+    waits: LiteralString = "SELECT status FROM v_provision WHERE kind = %s"
+    eventually(lambda: house.ours.engine.value(waits, "provision_domain_renew") == "pending_action")
+    order = house.asked(contacts=people("theirs"))
+    put_off: LiteralString = "SELECT result_message FROM v_job WHERE type = 'provision_domain_transfer_request'"
+    said = "its customer is doing something else with it"
+    eventually(lambda: house.ours.engine.value(put_off) == said)
+    house.registry.settle("domain", NAME, True, "")
+    house.poll()
+    assert house.ours.ended(renewal) == "completed"
+    house.ours.engine.owner.execute("SELECT clock_advance('1 minute')")
+    assert house.theirs.ended(order) == "completed"
+    assert house.holder() == [house.theirs.customer.account]

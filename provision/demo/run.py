@@ -12,7 +12,7 @@ import structlog
 from provision.database import connect
 from provision.settings import Settings
 
-from . import cluster, portal
+from . import cluster, life, portal
 from .data import Database, fill
 from .expectation import Progress, examine
 from .place import place
@@ -92,6 +92,8 @@ def _play(running: Stage, screen: Screen, stack: ExitStack, keep: bool) -> int:
     play.lab.wait()
     _tell(play, progress, screen)
     found = list(examine(play, progress))
+    screen.title("The life of a name")
+    found += life.perform(play, screen.say)
     screen.title("An allocator's portal")
     found += portal.perform(running, screen.say)
     screen.title("A cluster that three people share, on a clock that runs faster")

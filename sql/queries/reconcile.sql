@@ -12,12 +12,12 @@ FROM (
     UNION ALL
     SELECT 'compute_cluster', id, arn, missing_reason FROM compute_cluster WHERE accreditation_id = %(accreditation)s AND state = 'active' AND arn IS NOT NULL
     UNION ALL
-    -- Without those that came with a name: they are its former registrar's.
-    SELECT 'contact', id, handle, missing_reason FROM contact WHERE accreditation_id = %(accreditation)s AND deleted_date IS NULL AND name IS NOT NULL
+    -- Without those that came with a name: they may be its former registrar's.
+    SELECT 'contact', id, handle, missing_reason FROM contact WHERE accreditation_id = %(accreditation)s AND deleted_date IS NULL AND id IN (SELECT id FROM provision_contact)
     UNION ALL
     SELECT 'domain', id, name::text, missing_reason FROM domain WHERE accreditation_id = %(accreditation)s AND deleted_date IS NULL
     UNION ALL
-    SELECT 'host', id, name::text, missing_reason FROM host WHERE accreditation_id = %(accreditation)s AND deleted_date IS NULL
+    SELECT 'host', id, name::text, missing_reason FROM host WHERE accreditation_id = %(accreditation)s AND deleted_date IS NULL AND host_is_object(%(accreditation)s)
 ) AS thing
 WHERE (thing.table_name, thing.id) > (%(after_table)s::text, %(after_id)s::uuid)
 ORDER BY thing.table_name, thing.id

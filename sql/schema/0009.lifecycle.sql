@@ -141,6 +141,7 @@ CREATE TABLE provision_domain_transfer (
     name fqdn NOT NULL,
     period int,
     pw text,
+    contacts jsonb,
     accreditation_tld_id uuid,
     settings jsonb,
     ry_expiry_date timestamptz,
@@ -152,6 +153,7 @@ COMMENT ON TABLE provision_domain_transfer IS 'Transfers a domain here from anot
 COMMENT ON COLUMN provision_domain_transfer.name IS 'The name.';
 COMMENT ON COLUMN provision_domain_transfer.period IS 'Years the transfer adds; the first of the zone''s transfer_periods if not given.';
 COMMENT ON COLUMN provision_domain_transfer.pw IS 'The transfer secret (auth info) that its holder has told; kept in secret from the start, and NULL here.';
+COMMENT ON COLUMN provision_domain_transfer.contacts IS 'Its contacts once it is here, {"type": [contact.id, …]}; types that are not named stay as they come. NULL: all of them.';
 COMMENT ON COLUMN provision_domain_transfer.accreditation_tld_id IS 'The zone at the accreditation; found from the name if not given.';
 COMMENT ON COLUMN provision_domain_transfer.settings IS 'The zone''s settings when the order was accepted; later changes do not touch it.';
 COMMENT ON COLUMN provision_domain_transfer.ry_expiry_date IS 'When the registration ends, as the registry says.';
@@ -208,11 +210,12 @@ INSERT INTO order_operation VALUES
 
 -- Prices -------------------------------------------------------------------------------------------------------------
 
-ALTER TABLE provision_domain ADD COLUMN auto_renew boolean NOT NULL DEFAULT false, ADD COLUMN max_price numeric, ADD COLUMN currency text;
+ALTER TABLE provision_domain ADD COLUMN auto_renew boolean NOT NULL DEFAULT false, ADD COLUMN ds_records jsonb, ADD COLUMN max_price numeric, ADD COLUMN currency text;
 ALTER TABLE provision_domain_renew ADD COLUMN max_price numeric, ADD COLUMN currency text;
 ALTER TABLE provision_domain_restore ADD COLUMN max_price numeric, ADD COLUMN currency text;
 ALTER TABLE provision_domain_transfer ADD COLUMN max_price numeric, ADD COLUMN currency text;
 COMMENT ON COLUMN provision_domain.auto_renew IS 'Whether the name is renewed by itself.';
+COMMENT ON COLUMN provision_domain.ds_records IS 'The DNSSEC records it is registered with, as domain.ds_records; NULL: none.';
 DO $$
 DECLARE
     _table text;

@@ -80,6 +80,7 @@ CREATE TABLE provision_domain_update (
     pw text,
     statuses text[],
     ds_records jsonb,
+    auto_renew boolean,
     CONSTRAINT provision_domain_update_domain_fk FOREIGN KEY (tenant_customer_id, domain_id) REFERENCES domain (tenant_customer_id, id)
 ) INHERITS (class.audit_trail, class.provision);
 SELECT class.adopt_provision('provision_domain_update', job_type => 'provision_domain_update', providers => '{epp,manual}', failure => true, secret_columns => '{pw}');
@@ -93,6 +94,7 @@ COMMENT ON COLUMN provision_domain_update.contacts IS 'Its contacts from then on
 COMMENT ON COLUMN provision_domain_update.pw IS 'New transfer secret (auth info); NULL once the row is final, domain.auth_info_ref names where it is kept.';
 COMMENT ON COLUMN provision_domain_update.statuses IS 'The locks it has from then on: clientTransferProhibited, clientUpdateProhibited, clientDeleteProhibited, clientRenewProhibited, clientHold.';
 COMMENT ON COLUMN provision_domain_update.ds_records IS 'Its DNSSEC records from then on, as domain.ds_records.';
+COMMENT ON COLUMN provision_domain_update.auto_renew IS 'Whether it is renewed by itself from then on.';
 
 ALTER TABLE certificate ADD COLUMN renewal_date timestamptz;
 CREATE INDEX certificate_renewal_ix ON certificate (renewal_date) WHERE revoked_date IS NULL;
@@ -127,7 +129,7 @@ COMMENT ON COLUMN provision_ssl_revoke.reason IS 'Why (RFC 5280 section 5.3.1): 
 -- At Route 53 Domains contacts and name servers are kept here only; their details travel with the domain.
 UPDATE class.provision_kind SET providers = '{aws,epp,manual}'
 WHERE table_name IN ('provision_contact', 'provision_contact_update', 'provision_contact_delete', 'provision_host', 'provision_host_update', 'provision_host_delete',
-    'provision_domain', 'provision_domain_renew', 'provision_domain_delete', 'provision_domain_update');
+    'provision_domain', 'provision_domain_renew', 'provision_domain_transfer', 'provision_domain_delete', 'provision_domain_update');
 
 INSERT INTO setting VALUES ('certificate_renewal_days', '30', 'so many days before they end, certificates are renewed; 0: not by themselves', 'integer', 0, 365);
 INSERT INTO job_type VALUES

@@ -96,3 +96,22 @@ BEGIN
     RETURN _secret;
 END $$;
 COMMENT ON FUNCTION domain_auth_info(uuid) IS 'The transfer secret of a name of the caller''s, who must be allowed to order; that it was shown is an event.';
+
+CREATE OR REPLACE FUNCTION job_auth_info(p_job uuid) RETURNS TABLE (auth_info text, new_auth_info text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: nobody but the worker reads secrets; this shows them to the person who does its work.
+DECLARE
+    _job constant job := job_for_update(p_job);
+BEGIN
+    IF _job.held_at IS NULL OR NOT EXISTS (SELECT FROM accreditation WHERE id = _job.accreditation_id AND provider = 'manual') THEN
+        PERFORM refuse('PV422', 'the job is not done by hand', p_job::text, 'those that are: SELECT * FROM v_attention');
+    END IF;
+    auth_info := (SELECT s.value FROM secret AS s WHERE s.id = _job.reference_id);
+    new_auth_info := (SELECT s.value FROM secret AS s WHERE s.id = _job.id);
+    IF num_nonnulls(auth_info, new_auth_info) = 0 THEN
+        PERFORM refuse('PV404', 'the job has no auth info', p_job::text, 'registrations, transfers and changes of the auth info have one');
+    END IF;
+    PERFORM job_log(_job, 'auth info shown');
+    RETURN NEXT;
+END $$;
+COMMENT ON FUNCTION job_auth_info(uuid) IS 'For who does a job by hand: the transfer secret that a name is to be given, or that its holder told; and for a transfer the one to give it when it is here, noted with {"is_secret_new": true} in the result. That it was shown is in the audit trail.';

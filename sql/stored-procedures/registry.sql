@@ -72,7 +72,7 @@ DECLARE
 BEGIN
     SELECT * INTO _domain FROM domain WHERE name = p_message.data ->> 'name' AND accreditation_id = p_message.accreditation_id AND deleted_date IS NULL FOR UPDATE;
     IF FOUND AND _expiry > COALESCE(_domain.ry_expiry_date, '-infinity') THEN
-        UPDATE domain SET ry_expiry_date = _expiry, rgp_state = 'autoRenewPeriod', rgp_until = engine_now() + make_interval(hours => (tld_settings(accreditation_tld_id) ->> 'grace_hours_renew')::int),
+        UPDATE domain SET ry_expiry_date = _expiry, rgp_state = 'autoRenewPeriod', rgp_until = engine_now() + make_interval(hours => COALESCE(tld_setting_value(accreditation_tld_id, 'grace_hours_renew')::int, 0)),
             updated_date = engine_now(), updated_by = caller_name() WHERE id = _domain.id;
         PERFORM domain_note(ARRAY[_domain.id], 'auto_renewed', format('%s expires on %s: the registry renewed it', _domain.name, domain_day(_expiry)));
     END IF;

@@ -48,8 +48,9 @@ BEGIN
     DELETE FROM secret AS s USING provision_domain_update AS p JOIN domain AS d ON d.id = p.domain_id
     WHERE p.id = ANY (p_ids) AND d.auth_info_ref = 'db:' || s.id AND EXISTS (SELECT FROM secret AS n WHERE n.id = p.id);
     -- The registry's word counts for statuses; without it, those that were not asked about stay.
-    UPDATE domain AS d SET ds_records = COALESCE(p.ds_records, d.ds_records),
-        statuses = COALESCE((SELECT array_agg(x.value) FROM jsonb_array_elements_text(p.result_data -> 'statuses') AS x), ARRAY(SELECT x FROM unnest(d.statuses) AS x WHERE p.statuses IS NULL OR x <> ALL (domain_locks())) || p.statuses),
+    UPDATE domain AS d SET ds_records = COALESCE(p.ds_records, d.ds_records), auto_renew = COALESCE(p.auto_renew, d.auto_renew),
+        statuses = CASE WHEN p.result_data ? 'statuses' THEN ARRAY(SELECT jsonb_array_elements_text(p.result_data -> 'statuses'))
+            ELSE ARRAY(SELECT x FROM unnest(d.statuses) AS x WHERE p.statuses IS NULL OR x <> ALL (domain_locks())) || p.statuses END,
         auth_info_ref = COALESCE((SELECT 'db:' || s.id FROM secret AS s WHERE s.id = p.id), d.auth_info_ref), updated_date = engine_now(), updated_by = caller_name()
     FROM provision_domain_update AS p WHERE p.id = ANY (p_ids) AND d.id = p.domain_id;
     PERFORM domain_update_forget(p_ids);

@@ -20,10 +20,10 @@ COMMENT ON FUNCTION provision_host_success(uuid[]) IS 'Created hosts are in the 
 CREATE OR REPLACE FUNCTION provision_domain_success(p_ids uuid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
-    INSERT INTO domain (id, tenant_customer_id, org_id, accreditation_id, accreditation_tld_id, name, roid, auth_info_ref, ry_created_date, ry_expiry_date, auto_renew, rgp_state, rgp_until)
+    INSERT INTO domain (id, tenant_customer_id, org_id, accreditation_id, accreditation_tld_id, name, roid, auth_info_ref, ry_created_date, ry_expiry_date, auto_renew, ds_records, statuses, rgp_state, rgp_until)
     SELECT p.id, p.tenant_customer_id, p.org_id, p.accreditation_id, p.accreditation_tld_id, p.name, COALESCE(p.roid, adopted_result(p.job_id) ->> 'roid'), (SELECT 'db:' || s.id FROM secret AS s WHERE s.id = p.id),
         COALESCE(p.ry_created_date, (adopted_result(p.job_id) ->> 'ry_created_date')::timestamptz), COALESCE(p.ry_expiry_date, (adopted_result(p.job_id) ->> 'ry_expiry_date')::timestamptz),
-        p.auto_renew, 'addPeriod', COALESCE(p.ry_created_date, engine_now()) + make_interval(hours => (p.settings ->> 'grace_hours_add')::int)
+        p.auto_renew, COALESCE(p.ds_records, '[]'), ARRAY(SELECT jsonb_array_elements_text(p.result_data -> 'statuses')), 'addPeriod', COALESCE(p.ry_created_date, engine_now()) + make_interval(hours => (p.settings ->> 'grace_hours_add')::int)
     FROM provision_domain AS p WHERE p.id = ANY (p_ids);
     INSERT INTO domain_contact (domain_id, contact_id, type, tenant_customer_id, org_id)
     SELECT c.provision_domain_id, c.contact_id, c.type, c.tenant_customer_id, c.org_id FROM provision_domain_contact AS c WHERE c.provision_domain_id = ANY (p_ids);

@@ -70,9 +70,10 @@ COMMENT ON FUNCTION transfer_take_hosts(provision_domain_transfer) IS 'Takes the
 CREATE OR REPLACE FUNCTION transfer_take_contacts(p_row provision_domain_transfer) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
-    INSERT INTO contact (id, tenant_customer_id, org_id, accreditation_id, reference, handle)
-    SELECT new_id(), p_row.tenant_customer_id, p_row.org_id, p_row.accreditation_id, c.handle, c.handle
-    FROM (SELECT DISTINCT c.handle FROM jsonb_to_recordset(COALESCE(p_row.result_data -> 'contacts', '[]')) AS c (handle text)) AS c
+    INSERT INTO contact (id, tenant_customer_id, org_id, accreditation_id, reference, handle, roid, name, organization, street, city, state, postal_code, country_code, phone, fax, email)
+    SELECT new_id(), p_row.tenant_customer_id, p_row.org_id, p_row.accreditation_id, c.handle, c.handle, c.roid, c.name, c.organization, c.street, c.city, c.state, c.postal_code, c.country_code, c.phone, c.fax, c.email
+    FROM (SELECT DISTINCT ON (x.handle) x.* FROM jsonb_to_recordset(COALESCE(p_row.result_data -> 'contacts', '[]')) AS x (
+        handle text, roid text, name text, organization text, street text[], city text, state text, postal_code text, country_code text, phone text, fax text, email text) ORDER BY x.handle) AS c
     -- One that is another customer's is not made theirs too.
     ON CONFLICT DO NOTHING;
     INSERT INTO domain_contact (domain_id, contact_id, type, tenant_customer_id, org_id)
@@ -80,13 +81,14 @@ BEGIN
     FROM jsonb_to_recordset(COALESCE(p_row.result_data -> 'contacts', '[]')) AS c (type text, handle text)
     JOIN contact AS o ON o.handle = c.handle AND o.accreditation_id = p_row.accreditation_id AND o.deleted_date IS NULL AND o.tenant_customer_id = p_row.tenant_customer_id;
 END $$;
-COMMENT ON FUNCTION transfer_take_contacts(provision_domain_transfer) IS 'Takes the contacts of a name that came into the inventory, by their handles.';
+COMMENT ON FUNCTION transfer_take_contacts(provision_domain_transfer) IS 'Takes the contacts of a name that came into the inventory: by their handles, with the details that the registry shows.';
 
 CREATE OR REPLACE FUNCTION transfer_take_secret(p_row provision_domain_transfer) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     UPDATE secret AS s SET value = n.value FROM secret AS n WHERE s.id = p_row.id AND n.id = p_row.job_id AND (p_row.result_data ->> 'is_secret_new')::boolean;
-    DELETE FROM secret WHERE id = p_row.job_id;
+    DELETE FROM secret WHERE id = p_row.job_id OR (id = p_row.id AND NOT COALESCE((p_row.result_data ->> 'is_secret_known')::boolean, true));
+    UPDATE domain SET auth_info_ref = (SELECT 'db:' || s.id FROM secret AS s WHERE s.id = p_row.id) WHERE id = p_row.id;
 END $$;
 COMMENT ON FUNCTION transfer_take_secret(provision_domain_transfer) IS 'Keeps the secret that a name has now.';
 
@@ -94,13 +96,19 @@ CREATE OR REPLACE FUNCTION provision_domain_transfer_success(p_ids uuid[]) RETUR
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     _row provision_domain_transfer;
+    _grace record;
 BEGIN
     FOR _row IN SELECT * FROM provision_domain_transfer WHERE id = ANY (p_ids) ORDER BY name LOOP
-        PERFORM domain_lost(d.id, (SELECT COALESCE(registrar_id, name) FROM accreditation WHERE id = _row.accreditation_id)) FROM domain AS d WHERE d.name = _row.name AND d.deleted_date IS NULL;
-        INSERT INTO domain (id, tenant_customer_id, org_id, accreditation_id, accreditation_tld_id, name, roid, auth_info_ref, ry_created_date, ry_expiry_date, statuses, ds_records, rgp_state, rgp_until)
-        VALUES (_row.id, _row.tenant_customer_id, _row.org_id, _row.accreditation_id, _row.accreditation_tld_id, _row.name, _row.roid, 'db:' || _row.id, (_row.result_data ->> 'ry_created_date')::timestamptz,
+        -- What changes hands here was not transferred at the registry, and begins no grace period there.
+        SELECT d.rgp_state AS state, d.rgp_until AS until INTO _grace FROM domain AS d WHERE d.name = _row.name AND d.accreditation_id = _row.accreditation_id AND d.deleted_date IS NULL;
+        IF NOT FOUND THEN
+            SELECT 'transferPeriod' AS state, engine_now() + make_interval(hours => (_row.settings ->> 'grace_hours_transfer')::int) AS until INTO _grace;
+        END IF;
+        PERFORM domain_lost(d.id, CASE WHEN d.accreditation_id = _row.accreditation_id THEN 'another customer' ELSE (SELECT COALESCE(registrar_id, name) FROM accreditation WHERE id = _row.accreditation_id) END) FROM domain AS d WHERE d.name = _row.name AND d.deleted_date IS NULL;
+        INSERT INTO domain (id, tenant_customer_id, org_id, accreditation_id, accreditation_tld_id, name, roid, ry_created_date, ry_expiry_date, statuses, ds_records, rgp_state, rgp_until)
+        VALUES (_row.id, _row.tenant_customer_id, _row.org_id, _row.accreditation_id, _row.accreditation_tld_id, _row.name, _row.roid, (_row.result_data ->> 'ry_created_date')::timestamptz,
             _row.ry_expiry_date, COALESCE((SELECT r.statuses FROM jsonb_to_record(_row.result_data) AS r (statuses text[])), '{}'), COALESCE(_row.result_data -> 'ds_records', '[]'),
-            'transferPeriod', engine_now() + make_interval(hours => (_row.settings ->> 'grace_hours_transfer')::int));
+            _grace.state, _grace.until);
         PERFORM transfer_take_secret(_row);
         PERFORM transfer_take_hosts(_row);
         PERFORM transfer_take_contacts(_row);

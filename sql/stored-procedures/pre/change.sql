@@ -113,14 +113,14 @@ CREATE OR REPLACE FUNCTION provision_host_update_job(p_ids uuid[]) RETURNS SETOF
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
     RETURN QUERY
-    SELECT p.id, jsonb_build_object('name', h.name, 'addresses', ARRAY(SELECT host(a) FROM unnest(p.addresses) AS a)) FROM provision_host_update AS p JOIN host AS h ON h.id = p.host_id WHERE p.id = ANY (p_ids);
+    SELECT p.id, jsonb_build_object('name', h.name, 'addresses', ARRAY(SELECT host(a) FROM unnest(p.addresses) AS a), 'is_object', host_is_object(h.accreditation_id)) FROM provision_host_update AS p JOIN host AS h ON h.id = p.host_id WHERE p.id = ANY (p_ids);
 END $$;
 COMMENT ON FUNCTION provision_host_update_job(uuid[]) IS 'What changing a host needs to know.';
 
 CREATE OR REPLACE FUNCTION provision_host_delete_job(p_ids uuid[]) RETURNS SETOF job_request
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
-    RETURN QUERY SELECT p.id, jsonb_build_object('name', h.name, 'is_shared', host_is_shared(h)) FROM provision_host_delete AS p JOIN host AS h ON h.id = p.host_id WHERE p.id = ANY (p_ids);
+    RETURN QUERY SELECT p.id, jsonb_build_object('name', h.name, 'is_shared', host_is_shared(h), 'is_object', host_is_object(h.accreditation_id)) FROM provision_host_delete AS p JOIN host AS h ON h.id = p.host_id WHERE p.id = ANY (p_ids);
 END $$;
 COMMENT ON FUNCTION provision_host_delete_job(uuid[]) IS 'What deleting a host needs to know: one that is also another''s stays at the registry.';
 
@@ -139,7 +139,7 @@ BEGIN
         _data := jsonb_set(_data, '{hosts}', (SELECT COALESCE(jsonb_agg(DISTINCT x.object_id), '[]') FROM unnest(p_parts) AS x WHERE x.type IS NULL));
     END IF;
     IF _data -> 'pw' = 'null' THEN
-        _data := jsonb_set(_data, '{pw}', to_jsonb(tc_gen_password(16)));
+        _data := jsonb_set(_data, '{pw}', to_jsonb(auth_info_made(_data -> 'settings')));
     END IF;
     p_step.data := _data;
     p_step.depends_on := ARRAY(SELECT DISTINCT x.awaited FROM unnest(p_parts) AS x WHERE x.awaited IS NOT NULL);
@@ -154,7 +154,7 @@ DECLARE
     _item plan_item;
     _parts domain_part[];
 BEGIN
-    FOR _step IN SELECT * FROM domain_operation_plan(p_items, 'domain.update', 'provision_domain_update', '{"contacts": "object", "hosts": "array", "pw": "string|null", "statuses": "array", "ds_records": "array"}') LOOP
+    FOR _step IN SELECT * FROM domain_operation_plan(p_items, 'domain.update', 'provision_domain_update', '{"contacts": "object", "hosts": "array", "pw": "string|null", "statuses": "array", "ds_records": "array", "auto_renew": "boolean"}') LOOP
         SELECT i.* INTO _item FROM unnest(p_items) AS i WHERE i.id = _step.item_id;
         PERFORM check_fields('contacts', ARRAY[_item.data -> 'contacts'], '{}', '{"registrant": "object", "admin": "object|array", "tech": "object|array", "billing": "object|array"}') WHERE _item.data ? 'contacts';
         -- The name is there: a name server under it can come before the change.
@@ -170,6 +170,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION domain_update_plan(plan_item[]) IS 'domain.update: the contacts and hosts that are not there yet side by side, then the change.';
 
+CREATE OR REPLACE FUNCTION contact_handles(p_contacts jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (SELECT jsonb_object_agg(t.key, (SELECT COALESCE(jsonb_agg(c.handle ORDER BY c.handle), '[]') FROM jsonb_array_elements_text(t.value) AS x (id) JOIN contact AS c ON c.id = x.id::uuid)) FROM jsonb_each(p_contacts) AS t);
+END $$;
+COMMENT ON FUNCTION contact_handles(jsonb) IS 'Contacts that are given by type and id, by type and handle.';
+
 CREATE OR REPLACE FUNCTION provision_domain_update_job(p_ids uuid[]) RETURNS SETOF job_request
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
@@ -177,8 +184,7 @@ BEGIN
     RETURN QUERY
     SELECT p.id, jsonb_strip_nulls(jsonb_build_object('name', p.name, 'statuses', p.statuses, 'ds_records', p.ds_records, 'has_auth_info', p.pw IS NOT NULL,
         'host_model', p.settings ->> 'host_model',
-        'hosts', CASE WHEN p.hosts IS NOT NULL THEN (SELECT COALESCE(jsonb_agg(jsonb_build_object('name', h.name, 'addresses', ARRAY(SELECT host(a) FROM unnest(h.addresses) AS a)) ORDER BY h.name), '[]') FROM host AS h WHERE h.id = ANY (p.hosts)) END,
-        'contacts', (SELECT jsonb_object_agg(t.key, (SELECT COALESCE(jsonb_agg(c.handle ORDER BY c.handle), '[]') FROM contact AS c WHERE t.value ? c.id::text)) FROM jsonb_each(p.contacts) AS t)))
+        'hosts', CASE WHEN p.hosts IS NOT NULL THEN host_list(p.hosts) END, 'contacts', contact_handles(p.contacts)))
     FROM provision_domain_update AS p WHERE p.id = ANY (p_ids);
 END $$;
 COMMENT ON FUNCTION provision_domain_update_job(uuid[]) IS 'What changing a domain needs to know: how that is to be which changes. The auth info is kept apart and read by the worker by row.';

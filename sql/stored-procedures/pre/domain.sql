@@ -239,19 +239,20 @@ DECLARE
     _parts domain_part[];
 BEGIN
     FOREACH _item IN ARRAY p_items LOOP
-        PERFORM check_fields('domain.create', ARRAY[_item.data], '{name,hosts}', '{"name": "string", "period": "number", "accreditation": "string", "contacts": "object", "hosts": "array", "auto_renew": "boolean",
+        PERFORM check_fields('domain.create', ARRAY[_item.data], '{name,hosts}', '{"name": "string", "period": "number", "accreditation": "string", "contacts": "object", "hosts": "array", "auto_renew": "boolean", "ds_records": "array",
             "max_price": "number", "currency": "string"}');
         PERFORM domain_check_name(_item.data ->> 'name');
         _zone := domain_zone(_item.tenant_customer_id, _item.data ->> 'name', _item.data ->> 'accreditation');
         _settings := tld_settings(_zone.id);
         PERFORM domain_check_item(_item.data, _settings);
         PERFORM price_check((_item.data ->> 'max_price')::numeric, _item.data ->> 'currency', _zone.accreditation_id);
+        PERFORM domain_ds(_item.data -> 'ds_records', _settings, _zone.accreditation_id);
         _parts := ARRAY(SELECT p FROM domain_parts(_item, _zone.accreditation_id) AS p);
         _step := ROW(new_id(), _item.id, 'domain ' || (_item.data ->> 'name'), 'provision_domain', new_id(), NULL, NULL)::plan_step;
         PERFORM object_claim('domain', _item.data ->> 'name', _step.provision_id, _step.id, _item.tenant_customer_id);
         _step.depends_on := ARRAY(SELECT DISTINCT p.awaited FROM unnest(_parts) AS p WHERE p.awaited IS NOT NULL);
         _step.data := jsonb_build_object('name', _item.data ->> 'name', 'registration_period', COALESCE(_item.data -> 'period', '1'), 'accreditation_id', _zone.accreditation_id,
-            'accreditation_tld_id', _zone.id, 'settings', _settings, 'auto_renew', _item.data -> 'auto_renew', 'max_price', _item.data -> 'max_price', 'currency', _item.data -> 'currency',
+            'accreditation_tld_id', _zone.id, 'settings', _settings, 'auto_renew', _item.data -> 'auto_renew', 'ds_records', _item.data -> 'ds_records', 'max_price', _item.data -> 'max_price', 'currency', _item.data -> 'currency',
             'contacts', (SELECT COALESCE(jsonb_agg(jsonb_build_object('type', p.type, 'contact_id', p.object_id)), '[]') FROM unnest(_parts) AS p WHERE p.type IS NOT NULL),
             'hosts', (SELECT COALESCE(jsonb_agg(p.object_id), '[]') FROM unnest(_parts) AS p WHERE p.type IS NULL));
         RETURN QUERY SELECT (p.step).* FROM unnest(_parts) AS p WHERE (p.step).id IS NOT NULL;
@@ -288,17 +289,24 @@ CREATE OR REPLACE FUNCTION provision_host_job(p_ids uuid[]) RETURNS SETOF job_re
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
     RETURN QUERY
-    SELECT p.id, jsonb_build_object('name', p.name, 'addresses', ARRAY(SELECT host(a) FROM unnest(p.addresses) AS a)) FROM provision_host AS p WHERE p.id = ANY (p_ids);
+    SELECT p.id, jsonb_build_object('name', p.name, 'addresses', ARRAY(SELECT host(a) FROM unnest(p.addresses) AS a), 'is_object', host_is_object(p.accreditation_id)) FROM provision_host AS p WHERE p.id = ANY (p_ids);
 END $$;
 COMMENT ON FUNCTION provision_host_job(uuid[]) IS 'What creating a host needs to know.';
+
+CREATE OR REPLACE FUNCTION host_list(p_ids uuid[]) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (SELECT COALESCE(jsonb_agg(jsonb_build_object('name', h.name, 'addresses', ARRAY(SELECT host(a) FROM unnest(h.addresses) AS a)) ORDER BY h.name), '[]') FROM host AS h WHERE h.id = ANY (p_ids));
+END $$;
+COMMENT ON FUNCTION host_list(uuid[]) IS 'Name servers of a domain as its job has them: [{"name", "addresses"}].';
 
 CREATE OR REPLACE FUNCTION provision_domain_job(p_ids uuid[]) RETURNS SETOF job_request
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     INSERT INTO secret (id, value) SELECT p.id, p.pw FROM provision_domain AS p WHERE p.id = ANY (p_ids);
     RETURN QUERY
-    SELECT p.id, price_limit(p.max_price, p.currency) || jsonb_build_object('name', p.name, 'period', p.registration_period,
-        'hosts', ARRAY(SELECT h.name FROM provision_domain_host AS d JOIN host AS h ON h.id = d.host_id WHERE d.provision_domain_id = p.id ORDER BY h.name),
+    SELECT p.id, price_limit(p.max_price, p.currency) || jsonb_build_object('name', p.name, 'period', p.registration_period, 'ds_records', COALESCE(p.ds_records, '[]'), 'host_model', p.settings ->> 'host_model',
+        'hosts', host_list(ARRAY(SELECT d.host_id FROM provision_domain_host AS d WHERE d.provision_domain_id = p.id)),
         'contacts', (
             SELECT jsonb_object_agg(c.type, CASE WHEN c.type = 'registrant' THEN to_jsonb(c.handles[1]) ELSE to_jsonb(c.handles) END)
             FROM (SELECT d.type, array_agg(c.handle ORDER BY c.handle) AS handles FROM provision_domain_contact AS d JOIN contact AS c ON c.id = d.contact_id

@@ -8,22 +8,28 @@ DECLARE
     _settings jsonb;
     _period int;
     _step plan_step;
+    _parts domain_part[];
 BEGIN
     FOREACH _item IN ARRAY ARRAY(SELECT i FROM unnest(p_items) AS i ORDER BY i.data ->> 'name') LOOP
-        PERFORM check_fields('domain.transfer', ARRAY[_item.data], '{name,pw}', '{"name": "string", "pw": "string", "period": "number", "accreditation": "string", "max_price": "number", "currency": "string"}');
+        PERFORM check_fields('domain.transfer', ARRAY[_item.data], '{name,pw}', '{"name": "string", "pw": "string", "period": "number", "contacts": "object", "accreditation": "string", "max_price": "number", "currency": "string"}');
         PERFORM domain_check_name(_item.data ->> 'name');
         _zone := domain_zone(_item.tenant_customer_id, _item.data ->> 'name', _item.data ->> 'accreditation');
         _settings := tld_settings(_zone.id);
         _period := domain_period(COALESCE(_item.data -> 'period', _settings -> 'transfer_periods' -> 0), _settings -> 'transfer_periods');
-        PERFORM transfer_check(_item.data ->> 'name', _period, _settings);
+        PERFORM check_fields('contacts', ARRAY[_item.data -> 'contacts'], '{}', '{"registrant": "object", "admin": "object|array", "tech": "object|array", "billing": "object|array"}') WHERE _item.data ? 'contacts';
+        PERFORM transfer_check(_item.data ->> 'name', _period, _item.data -> 'contacts', _settings, _zone.accreditation_id);
         _step := ROW(new_id(), _item.id, 'domain transfer ' || (_item.data ->> 'name'), 'provision_domain_transfer', new_id(), NULL, '{}')::plan_step;
         PERFORM transfer_claim(_item.tenant_customer_id, _item.data ->> 'name', _zone.accreditation_id, _step.provision_id, _step.id);
         PERFORM transfer_secret(_step.provision_id, _item.data ->> 'pw');
         _step.data := jsonb_build_object('name', _item.data ->> 'name', 'period', _period, 'accreditation_id', _zone.accreditation_id, 'accreditation_tld_id', _zone.id, 'settings', _settings, 'max_price', _item.data -> 'max_price', 'currency', _item.data -> 'currency');
-        RETURN NEXT _step;
+        _item.data := _item.data - 'hosts';
+        _parts := ARRAY(SELECT p FROM domain_parts(_item, _zone.accreditation_id) AS p);
+        _step.data := _step.data || CASE WHEN _item.data ? 'contacts' THEN jsonb_build_object('contacts', _item.data -> 'contacts') ELSE '{}' END;
+        RETURN QUERY SELECT (x.step).* FROM unnest(_parts) AS x WHERE (x.step).id IS NOT NULL;
+        RETURN QUERY SELECT (domain_update_step(_step, _item, _parts)).*;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION domain_transfer_plan(plan_item[]) IS 'domain.transfer: one step, the transfer; the secret goes where only workers read it.';
+COMMENT ON FUNCTION domain_transfer_plan(plan_item[]) IS 'domain.transfer: the contacts that are not there yet side by side, then the transfer; the secret goes where only workers read it.';
 
 CREATE OR REPLACE FUNCTION transfer_answer_plan(p_items plan_item[], p_action text) RETURNS SETOF plan_step
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -68,8 +74,8 @@ CREATE OR REPLACE FUNCTION provision_domain_transfer_job(p_ids uuid[]) RETURNS S
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     -- The old secret is known to the losing side, so the name is given a new one.
-    INSERT INTO secret (id, value) SELECT p.job_id, tc_gen_password(16) FROM provision_domain_transfer AS p WHERE p.id = ANY (p_ids);
-    RETURN QUERY SELECT p.id, price_limit(p.max_price, p.currency) || jsonb_build_object('name', p.name, 'period', nullif(p.period, 0)) FROM provision_domain_transfer AS p WHERE p.id = ANY (p_ids);
+    INSERT INTO secret (id, value) SELECT p.job_id, auth_info_made(p.settings) FROM provision_domain_transfer AS p WHERE p.id = ANY (p_ids);
+    RETURN QUERY SELECT p.id, price_limit(p.max_price, p.currency) || jsonb_build_object('name', p.name, 'period', nullif(p.period, 0), 'contacts', contact_handles(p.contacts)) FROM provision_domain_transfer AS p WHERE p.id = ANY (p_ids);
 END $$;
 COMMENT ON FUNCTION provision_domain_transfer_job(uuid[]) IS 'What transferring a domain here needs to know; the secrets are kept apart and read by the worker by row.';
 

@@ -186,13 +186,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION domain_ds_is_well_formed(jsonb) IS 'Whether numbers, digest or key of a DNSSEC record can be (RFC 4034; lengths of SHA-1, SHA-256 and SHA-384).';
 
-CREATE OR REPLACE FUNCTION domain_ds(p_records jsonb, p_maximum int) RETURNS jsonb
-LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+CREATE OR REPLACE FUNCTION domain_ds(p_records jsonb, p_settings jsonb, p_accreditation uuid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
+    _maximum constant int := p_settings ->> 'dnssec_count_maximum';
     _records jsonb[];
     _bad jsonb;
 BEGIN
-    IF jsonb_typeof(p_records) <> 'array' THEN
+    IF p_records IS NULL OR p_records = '[]' THEN
+        RETURN p_records;
+    ELSIF jsonb_typeof(p_records) <> 'array' THEN
         PERFORM refuse('PV422', 'DNSSEC records are a list', left(p_records::text, 300), '[] for none');
     END IF;
     _records := ARRAY(SELECT CASE WHEN r @? 'strict $.digest ? (@.type() == "string")' THEN jsonb_set(r, '{digest}', to_jsonb(upper(r ->> 'digest'))) ELSE r END FROM jsonb_array_elements(p_records) AS r);
@@ -205,14 +208,16 @@ BEGIN
     SELECT r INTO _bad FROM unnest(_records) AS r WHERE NOT domain_ds_is_well_formed(r) LIMIT 1;
     IF FOUND THEN
         PERFORM refuse('PV422', 'a DNSSEC record is malformed', left(_bad::text, 300), 'as the zone has it (RFC 4034): digests in hexadecimal, keys in base64, protocol 3');
-    ELSIF cardinality(_records) > p_maximum THEN
-        PERFORM refuse('PV422', 'too many DNSSEC records', cardinality(_records)::text, format('at most %s in this zone', p_maximum));
+    ELSIF cardinality(_records) > _maximum THEN
+        PERFORM refuse('PV422', 'too many DNSSEC records', cardinality(_records)::text, format('at most %s in this zone', _maximum));
     ELSIF (SELECT count(DISTINCT r) FROM unnest(_records) AS r) < cardinality(_records) THEN
         PERFORM refuse('PV422', 'a DNSSEC record is given twice', left(p_records::text, 300), 'give each once');
+    ELSIF NOT _records[1] ? 'public_key' AND (SELECT provider = 'aws' FROM accreditation WHERE id = p_accreditation) THEN
+        PERFORM refuse('PV422', 'the provider makes DS records itself', left(p_records::text, 300), 'give the keys: flags, protocol, algorithm and public_key');
     END IF;
-    RETURN CASE WHEN p_records IS NOT NULL THEN to_jsonb(_records) END;
+    RETURN to_jsonb(_records);
 END $$;
-COMMENT ON FUNCTION domain_ds(jsonb, int) IS 'DNSSEC records in one spelling; refuses those that are malformed, mixed with keys, or too many.';
+COMMENT ON FUNCTION domain_ds(jsonb, jsonb, uuid) IS 'DNSSEC records in one spelling; refuses those that are malformed, mixed with keys, too many for the zone, or not what the provider takes.';
 
 CREATE OR REPLACE FUNCTION domain_is_at_registrar(p_domain domain) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
@@ -230,8 +235,6 @@ BEGIN
         RETURN;
     ELSIF _others IS NOT NULL THEN
         PERFORM refuse('PV422', 'the provider has no such lock', _others, 'the lock of Route 53 Domains is clientTransferProhibited');
-    ELSIF p_change.ds_records IS NOT NULL THEN
-        PERFORM refuse('PV422', 'DNSSEC records are not changed at this provider', p_domain.name, 'leave ds_records out for names at Route 53 Domains');
     END IF;
 END $$;
 COMMENT ON FUNCTION domain_check_registrar(domain, provision_domain_update) IS 'Refuses changes that Route 53 Domains does not have.';
@@ -249,15 +252,15 @@ BEGIN
         p_domain.statuses := array_remove(p_domain.statuses, 'clientUpdateProhibited');
     END IF;
     PERFORM domain_check_open(p_domain, 'update', p_change.settings);
-    IF num_nonnulls(p_change.hosts, p_change.contacts, p_change.pw, p_change.statuses, p_change.ds_records) = 0 THEN
-        PERFORM refuse('PV422', 'nothing is to be changed', p_domain.name, 'give hosts, contacts, pw, statuses or ds_records');
+    IF num_nonnulls(p_change.hosts, p_change.contacts, p_change.pw, p_change.statuses, p_change.ds_records, p_change.auto_renew) = 0 THEN
+        PERFORM refuse('PV422', 'nothing is to be changed', p_domain.name, 'give hosts, contacts, pw, statuses, ds_records or auto_renew');
     ELSIF _bad IS NOT NULL THEN
         PERFORM refuse('PV422', 'not a lock', left(_bad, 300), 'locks are ' || array_to_string(domain_locks(), ', '));
     ELSIF p_change.pw !~ (p_change.settings ->> 'auth_info_pattern') THEN
         PERFORM refuse('PV422', 'the auth info does not suit the zone', 'pw is not shown', 'it must match ' || (p_change.settings ->> 'auth_info_pattern') || '; give null to have one made');
     END IF;
     PERFORM domain_check_registrar(p_domain, p_change);
-    PERFORM domain_ds(p_change.ds_records, (p_change.settings ->> 'dnssec_count_maximum')::int);
+    PERFORM domain_ds(p_change.ds_records, p_change.settings, p_domain.accreditation_id);
     IF num_nonnulls(p_change.hosts, p_change.contacts) > 0 THEN
         PERFORM domain_check_parts(_types, _hosts, p_change.settings);
     END IF;
@@ -297,7 +300,7 @@ BEGIN
     NEW.contacts := domain_contact_ids(NEW.contacts);
     PERFORM domain_check_update(_domain, NEW);
     PERFORM domain_check_new_parts(NEW);
-    NEW.ds_records := domain_ds(NEW.ds_records, (NEW.settings ->> 'dnssec_count_maximum')::int);
+    NEW.ds_records := domain_ds(NEW.ds_records, NEW.settings, NEW.accreditation_id);
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION provision_domain_update_validate() IS 'Refuses a change that breaks a rule of the zone, of the name or of the inventory.';

@@ -21,6 +21,35 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION tld_settings(uuid) IS 'All settings of a zone at an accreditation; one that is missing is refused with its name.';
 
+CREATE OR REPLACE FUNCTION tld_setting_value(p_accreditation_tld uuid, p_name text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (SELECT s.value FROM accreditation_tld AS t JOIN tld_setting AS s ON s.tld_id = t.tld_id AND (s.accreditation_id IS NULL OR s.accreditation_id = t.accreditation_id)
+        WHERE t.id = p_accreditation_tld AND s.name = p_name ORDER BY s.accreditation_id LIMIT 1);
+END $$;
+COMMENT ON FUNCTION tld_setting_value(uuid, text) IS 'One setting of a zone at an accreditation, for what must go on even if the zone is not set up completely; NULL: missing.';
+
+CREATE OR REPLACE FUNCTION auth_info_made(p_settings jsonb, p_first text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _pattern constant text := p_settings ->> 'auth_info_pattern';
+    _secret text := COALESCE(p_first, tc_gen_password(16));
+    _length int;
+BEGIN
+    FOREACH _length IN ARRAY '{16,12,8,6,20,24,32,48,64}'::int[] LOOP
+        -- Some patterns want what only most secrets have.
+        FOR _try IN 1..4 LOOP
+            IF _secret ~ _pattern THEN
+                RETURN _secret;
+            END IF;
+            _secret := tc_gen_password(_length);
+        END LOOP;
+    END LOOP;
+    PERFORM refuse('PV503', 'no auth info that is made suits the zone', 'it must match ' || _pattern, 'an operator changes auth_info_pattern of the zone');
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION auth_info_made(jsonb, text) IS 'A transfer secret that suits the zone; the first if that does.';
+
 CREATE OR REPLACE FUNCTION tld_setting_check() RETURNS trigger
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
@@ -154,11 +183,13 @@ LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
     _zone record;
 BEGIN
-    -- A registrar wants no glue, and takes name servers in its zones that are somebody else's.
+    -- A registrar takes name servers in its zones that are somebody else's.
     SELECT t.id, z.name INTO _zone FROM accreditation_tld AS t JOIN tld AS z ON z.id = t.tld_id JOIN accreditation AS a ON a.id = t.accreditation_id AND a.provider <> 'aws'
     WHERE t.accreditation_id = p_accreditation AND z.name = ANY (domain_suffixes(p_name)) ORDER BY length(z.name) DESC LIMIT 1;
     IF NOT FOUND THEN
-        IF cardinality(p_addresses) > 0 THEN
+        IF (SELECT provider = 'aws' FROM accreditation WHERE id = p_accreditation) THEN
+            PERFORM host_check_registrar(p_tenant_customer, p_org, p_accreditation, p_name, p_addresses);
+        ELSIF cardinality(p_addresses) > 0 THEN
             PERFORM refuse('PV422', 'a name server outside the registry''s zones has no addresses there', p_name, 'leave addresses empty');
         END IF;
         RETURN;
@@ -172,6 +203,32 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION host_check(uuid, uuid, uuid, text, inet[]) IS 'Glue rules: addresses inside the registry''s zones and only there, under a domain of the same org or of the customer''s own (RFC 5732).';
+
+CREATE OR REPLACE FUNCTION host_check_registrar(p_tenant_customer uuid, p_org uuid, p_accreditation uuid, p_name text, p_addresses inet[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _is_below_own constant boolean := EXISTS (SELECT FROM domain WHERE tenant_customer_id = p_tenant_customer AND COALESCE(org_id = p_org, org_id IS NULL) AND accreditation_id = p_accreditation AND deleted_date IS NULL AND name = ANY (domain_suffixes(p_name)));
+BEGIN
+    IF _is_below_own <> (cardinality(p_addresses) > 0) THEN
+        PERFORM refuse('PV422', CASE WHEN _is_below_own THEN 'a name server under a domain of yours needs its addresses' ELSE 'a name server under no domain of yours has no addresses there' END, p_name,
+            CASE WHEN _is_below_own THEN 'give an IPv4 address, an IPv6 address, or both' ELSE 'leave addresses empty' END);
+    ELSIF EXISTS (SELECT FROM unnest(p_addresses) AS a GROUP BY family(a) HAVING count(*) > 1) THEN
+        PERFORM refuse('PV422', 'too many addresses of a name server', format('%s: %s', p_name, array_to_string(ARRAY(SELECT host(a) FROM unnest(p_addresses) AS a), ', ')), 'Route 53 Domains takes one IPv4 address and one IPv6 address');
+    END IF;
+END $$;
+COMMENT ON FUNCTION host_check_registrar(uuid, uuid, uuid, text, inet[]) IS 'Glue rules of Route 53 Domains: addresses for name servers under domains of the same org, or of the customer''s own, that are there, and only for those.';
+
+CREATE OR REPLACE FUNCTION host_is_object(p_accreditation uuid) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the reconcile pass of the worker asks too, which may not read settings of zones.
+BEGIN
+    RETURN COALESCE((
+        SELECT bool_or(COALESCE(o.value, s.value) IS DISTINCT FROM '"attributes"') FROM accreditation_tld AS t
+        LEFT JOIN tld_setting AS s ON s.tld_id = t.tld_id AND s.accreditation_id IS NULL AND s.name = 'host_model'
+        LEFT JOIN tld_setting AS o ON o.tld_id = t.tld_id AND o.accreditation_id = t.accreditation_id AND o.name = 'host_model'
+        WHERE t.accreditation_id = p_accreditation), true);
+END $$;
+COMMENT ON FUNCTION host_is_object(uuid) IS 'Whether a registry has name servers as objects of their own; where all its zones have them as attributes of domains (RFC 5731 hostAttr) they are kept here only.';
 
 CREATE OR REPLACE FUNCTION host_live(p_tenant_customer uuid, p_org uuid, p_accreditation uuid, p_name text) RETURNS uuid
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
@@ -275,8 +332,12 @@ BEGIN
     PERFORM object_claim('domain', NEW.name, NEW.id, NULL, NEW.tenant_customer_id);
     PERFORM price_check(NEW.max_price, NEW.currency, NEW.accreditation_id);
     PERFORM domain_check_create(NEW.name, NEW.registration_period, NEW.settings);
-    IF (NEW.pw ~ (NEW.settings ->> 'auth_info_pattern')) IS NOT TRUE THEN
-        PERFORM refuse('PV422', 'the auth info does not suit the zone', 'pw is not shown', 'it must match ' || (NEW.settings ->> 'auth_info_pattern') || '; leave it out to have one made');
+    NEW.ds_records := domain_ds(NEW.ds_records, NEW.settings, NEW.accreditation_id);
+    -- An order of a domain gives none, so that it is the default.
+    IF NEW.order_item_plan_ids <> '{}' THEN
+        NEW.pw := auth_info_made(NEW.settings, NEW.pw);
+    ELSIF (NEW.pw ~ (NEW.settings ->> 'auth_info_pattern')) IS NOT TRUE THEN
+        PERFORM refuse('PV422', 'the auth info does not suit the zone', 'pw is not shown', 'it must match ' || (NEW.settings ->> 'auth_info_pattern') || '; order the domain to have one made');
     END IF;
     IF NEW.is_complete THEN
         NEW.status_id := tc_id_from_name('provision_status', 'processing');

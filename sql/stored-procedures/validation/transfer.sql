@@ -14,15 +14,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION transfer_claim(uuid, text, uuid, uuid, uuid) IS 'Makes a row the one active transfer of a name to here; and the one active operation on it, unless another customer has it.';
 
-CREATE OR REPLACE FUNCTION transfer_check(p_name text, p_period int, p_settings jsonb) RETURNS void
+CREATE OR REPLACE FUNCTION transfer_check(p_name text, p_period int, p_contacts jsonb, p_settings jsonb, p_accreditation uuid) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
     IF NOT p_settings -> 'order_types' ? 'transfer' THEN
         PERFORM refuse('PV422', 'transfer is not taken in this zone', p_name, 'allowed are ' || (p_settings ->> 'order_types'));
     END IF;
     PERFORM domain_period(to_jsonb(p_period), p_settings -> 'transfer_periods');
+    IF p_settings ->> 'contact_model' = 'thin' AND p_contacts <> '{}' THEN
+        PERFORM refuse('PV422', 'the zone keeps no contacts', (SELECT string_agg(key, ', ') FROM jsonb_each(p_contacts)), 'order the name without contacts');
+    ELSIF NOT COALESCE(p_contacts ? 'registrant', false) AND (SELECT provider = 'aws' FROM accreditation WHERE id = p_accreditation) THEN
+        PERFORM refuse('PV422', 'contacts are missing', 'registrant', 'Route 53 Domains wants them with the transfer: {"contacts": {"registrant": {…}}}');
+    END IF;
 END $$;
-COMMENT ON FUNCTION transfer_check(text, int, jsonb) IS 'Refuses a transfer to here that the zone''s settings do not allow.';
+COMMENT ON FUNCTION transfer_check(text, int, jsonb, jsonb, uuid) IS 'Refuses a transfer to here that the zone''s settings do not allow.';
 
 CREATE OR REPLACE FUNCTION transfer_secret(p_id uuid, p_secret text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -49,13 +54,65 @@ BEGIN
     END IF;
     NEW.period := COALESCE(NEW.period, (NEW.settings -> 'transfer_periods' ->> 0)::int);
     PERFORM price_check(NEW.max_price, NEW.currency, NEW.accreditation_id);
-    PERFORM transfer_check(NEW.name, NEW.period, NEW.settings);
+    NEW.contacts := domain_contact_ids(NEW.contacts);
+    PERFORM transfer_check(NEW.name, NEW.period, NEW.contacts, NEW.settings, NEW.accreditation_id);
+    PERFORM domain_check_new_parts(jsonb_populate_record(NULL::provision_domain_update, to_jsonb(NEW) - 'pw')) WHERE NEW.contacts IS NOT NULL;
     PERFORM transfer_claim(NEW.tenant_customer_id, NEW.name, NEW.accreditation_id, NEW.id, NEW.order_item_plan_ids[1]);
     PERFORM transfer_secret(NEW.id, NEW.pw);
     NEW.pw := NULL;
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION provision_domain_transfer_validate() IS 'Refuses a transfer to here that breaks a rule of the zone; takes the secret out of the row.';
+
+CREATE OR REPLACE FUNCTION transfer_within(p_job uuid, p_claim_no bigint) RETURNS TABLE (is_within boolean, is_busy boolean, refusal text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the worker may claim nothing itself.
+DECLARE
+    _row provision_domain_transfer;
+    _domain domain;
+BEGIN
+    PERFORM effect_fence(p_job, p_claim_no);
+    SELECT t.* INTO _row FROM provision_domain_transfer AS t JOIN job AS j ON j.reference_id = t.id WHERE j.id = p_job;
+    SELECT * INTO _domain FROM domain WHERE name = _row.name AND accreditation_id = _row.accreditation_id AND tenant_customer_id <> _row.tenant_customer_id AND deleted_date IS NULL;
+    is_within := FOUND;
+    is_busy := false;
+    IF is_within THEN
+        refusal := transfer_within_refusal(_row, _domain);
+        IF refusal IS NULL THEN
+            -- No registry keeps two orders apart that come from one registrar.
+            INSERT INTO object_operation (object_type, object_key, provision_id, plan_id, tenant_customer_id)
+            VALUES ('domain', _row.name, _row.id, _row.order_item_plan_ids[1], _row.tenant_customer_id) ON CONFLICT DO NOTHING;
+            is_busy := NOT EXISTS (SELECT FROM object_operation WHERE object_type = 'domain' AND object_key = _row.name AND provision_id = _row.id);
+        END IF;
+    END IF;
+    RETURN NEXT;
+END $$;
+COMMENT ON FUNCTION transfer_within(uuid, bigint) IS 'Whether the name of a transfer is another customer''s at the same accreditation, so that the registry has nothing to transfer; if so, why it stays there, or that something else is being done with it. Else the transfer has it to itself from now on.';
+
+CREATE OR REPLACE FUNCTION transfer_within_refusal(p_row provision_domain_transfer, p_domain domain) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _locks constant text := (SELECT string_agg(s, ', ' ORDER BY s) FROM unnest(p_domain.statuses) AS s WHERE s ~ '^(client|server)(Transfer|Update)Prohibited$');
+    _missing constant text := (
+        SELECT string_agg(t.type, ', ' ORDER BY t.type) FROM (
+            SELECT jsonb_array_elements_text(p_row.settings -> 'contact_types_required') AS type UNION SELECT c.type FROM domain_contact AS c WHERE c.domain_id = p_domain.id) AS t
+        WHERE NOT COALESCE(p_row.contacts ? t.type, false));
+BEGIN
+    -- Who does not know the secret is told nothing else.
+    IF (SELECT s.value FROM secret AS s WHERE p_domain.auth_info_ref = 'db:' || s.id) IS DISTINCT FROM (SELECT s.value FROM secret AS s WHERE s.id = p_row.id) THEN
+        RETURN format('the auth info of %s is wrong', p_row.name);
+    ELSIF _locks IS NOT NULL THEN
+        RETURN format('%s has status %s', p_row.name, _locks);
+    ELSIF p_domain.purge_date IS NOT NULL THEN
+        RETURN format('%s is deleted', p_row.name);
+    ELSIF p_domain.transfer_due IS NOT NULL THEN
+        RETURN format('%s is wanted by another registrar already', p_row.name);
+    ELSIF _missing IS NOT NULL THEN
+        RETURN format('%s is with this registrar, and its contacts are its former holder''s: order it with contacts of your own (%s)', p_row.name, _missing);
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION transfer_within_refusal(provision_domain_transfer, domain) IS 'Why a name does not go to another customer of the same accreditation: the secret is wrong, it is locked or on its way, or would keep contacts that are not the new holder''s. NULL: it goes.';
 
 CREATE OR REPLACE FUNCTION transfer_object(p_tenant_customer uuid, p_org uuid, p_name text, p_action text) RETURNS TABLE (object_id uuid, accreditation_id uuid)
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$

@@ -61,7 +61,7 @@ def default_actions() -> Actions:
         "provision_domain_renew": Action(at(epp=lifecycle.renew, aws=registrar.renew)),
         "provision_domain_delete": Action(at(epp=lifecycle.delete, aws=registrar.delete)),
         "provision_domain_restore": Action(lifecycle.restore),
-        "provision_domain_transfer_request": Action(transfer.request),
+        "provision_domain_transfer_request": Action(at(epp=transfer.request, aws=registrar.request)),
         "provision_domain_transfer_answer": Action(transfer.answer),
         "registry_poll": Action(poll.run),
         "domain_check": Action(price.check),

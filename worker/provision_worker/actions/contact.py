@@ -75,6 +75,23 @@ def why_missing(site: Site, handle: str) -> str | None:
     return registry.why_missing(site, epp.contact.info(handle))
 
 
+def described(found: epp.contact.ContactInfo) -> dict[str, Any]:
+    """The details of a contact as the inventory has them, as far as the registry shows them."""
+    postal = found.international or found.local
+    address: dict[str, Any] = {}
+    if postal:
+        address = {
+            "name": postal.name or None,
+            "organization": postal.organisation,
+            "street": list(postal.streets),
+            "city": postal.city or None,
+            "state": postal.state,
+            "postal_code": postal.postal_code,
+            "country_code": postal.country or None,
+        }
+    return {"roid": found.roid, "phone": found.voice, "fax": found.fax, "email": found.email, **address}
+
+
 def _details(task: Task) -> epp.contact.ContactDetails:
     data = task.job.data
     international, local = _scripts(data)

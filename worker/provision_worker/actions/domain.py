@@ -56,7 +56,7 @@ def update(task: Task) -> Outcome:
         UPDATE,
         epp.domain.info(data["name"]),
         lambda found: wanted.commands(found, is_secret_told=bool(task.state)),
-        lambda found: {"statuses": sorted(found.statuses)},
+        lambda found: {"statuses": registry.kept_statuses(found)},
     )
 
 
@@ -183,13 +183,17 @@ def why_missing(site: Site, name: str) -> str | None:
 
 def _registration(data: dict[str, Any], auth_info: str) -> epp.domain.Registration:
     contacts = data.get("contacts") or {}
+    hosts = tuple(map(_host, data["hosts"]))
+    are_objects = data["host_model"] == "objects"
     return epp.domain.Registration(
         name=data["name"],
         registrant=contacts.get("registrant"),
         auth_info=auth_info,
         years=data["period"],
         contacts=tuple(epp.domain.DomainContact(role, handle) for role in ROLES for handle in contacts.get(role) or ()),
-        host_objects=tuple(data.get("hosts") or ()),
+        host_objects=tuple(host.name for host in hosts) if are_objects else (),
+        host_attributes=() if are_objects else hosts,
+        ds_records=tuple(map(_record, data["ds_records"])),
     )
 
 
@@ -205,6 +209,7 @@ def _result(found: epp.domain.DomainInfo) -> Json:
         "roid": found.roid,
         "ry_created_date": _text(found.trail.created_at),
         "ry_expiry_date": _text(found.expires_at),
+        "statuses": registry.kept_statuses(found),
     }
 
 

@@ -17,8 +17,11 @@ def create(task: Task) -> Outcome:
     """Creates a host, or shares the one that is there.
 
     A registrar has each host once, so that several customers use the same object. One with other addresses than asked
-    for is not shared: its addresses are somebody's name server.
+    for is not shared: its addresses are somebody's name server. Where name servers are attributes of domains, there is
+    nothing to create.
     """
+    if not task.job.data["is_object"]:
+        return completed()
     name = task.job.data["name"]
     try:
         addresses = tuple(ip_address(text) for text in task.job.data.get("addresses") or ())
@@ -35,7 +38,9 @@ def create(task: Task) -> Outcome:
 
 
 def update(task: Task) -> Outcome:
-    """Gives a host the addresses it is to have, and no others."""
+    """Gives a host the addresses it is to have, and no others; attributes of domains follow with the domains."""
+    if not task.job.data["is_object"]:
+        return completed()
     name = task.job.data["name"]
     wanted = _addresses(task.job.data["addresses"])
     return registry.amend(
@@ -46,7 +51,7 @@ def update(task: Task) -> Outcome:
 def delete(task: Task) -> Outcome:
     """Deletes a host; one that others have made known too stays at the registry."""
     name = task.job.data["name"]
-    if task.job.data["is_shared"]:
+    if task.job.data["is_shared"] or not task.job.data["is_object"]:
         return completed()
     return registry.remove(task, DELETE, epp.host.info(name), epp.host.delete(name))
 

@@ -118,7 +118,7 @@ def _report(data: dict[str, Any], before: DomainInfo, after: DomainInfo) -> Rest
 def _described(domain: DomainInfo) -> str:
     contacts = [f"registrant {domain.registrant}"] if domain.registrant else []
     contacts += [f"{contact.role} {contact.handle}" for contact in domain.contacts]
-    return "; ".join((domain.name, *contacts, *(f"name server {host}" for host in domain.host_objects)))
+    return "; ".join((domain.name, *contacts, *(f"name server {host}" for host in domain.name_servers)))
 
 
 def find_restoration(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:

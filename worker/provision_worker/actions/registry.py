@@ -235,6 +235,15 @@ def _refusal(task: Task) -> str:
     return f"the registry took the request, looked into it, and decided against it{told}"
 
 
+COMPUTED = frozenset({"ok", "inactive", "linked"})
+"""Statuses that a registry does not keep but works out (RFC 5731 section 2.3)."""
+
+
+def kept_statuses(found: Info) -> list[str]:
+    """The statuses that the inventory keeps: without those that are worked out or tell that something is under way."""
+    return sorted(s for s in found.statuses if s not in COMPUTED and not s.startswith("pending"))
+
+
 def require_ours(site: Site, found: I | None, name: str) -> I:
     """The object, if the registry has it and it is ours; Refused otherwise."""
     if found is None:

@@ -1,23 +1,22 @@
 """Transfers at EPP registries (RFC 5731 section 3.2.4): to here, and the answers to those that others ask for."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from provision_worker.effects import Thing
-from provision_worker.job import Json, Outcome, completed, failed, pending
+from provision_worker.effects import Thing, fenced
+from provision_worker.job import Json, Outcome, again, completed, failed, pending
 from provision_worker.providers import epp
 from provision_worker.providers.epp.domain import DomainInfo, DomainUpdate
 from provision_worker.task import Site, Task
 
-from . import price, registry
+from . import contact, domain, price, registry
 
-REQUEST, SECRET = "transfer.request", "transfer.secret"
+REQUEST, CONTACTS, SECRET = "transfer.request", "transfer.contacts", "transfer.secret"
 OVERDUE_SECONDS = 3600.0
 """So long after its due date a transfer that nobody has decided is taken back."""
-COMPUTED = frozenset({"ok", "inactive", "linked"})
-"""Statuses that a registry does not keep but works out (RFC 5731 section 2.3)."""
 ENDINGS = {
     "clientRejected": "was rejected by its registrar",
     "clientCancelled": "was cancelled",
@@ -37,6 +36,8 @@ def request(task: Task) -> Outcome:
     if not row:
         return failed("the auth info is gone; the row is final already")
     secret: str = row["value"]
+    if known := within(task):
+        return stays(known) or _handed_over(task, name)
 
     def find(token: UUID) -> Thing | None:
         found = registry.look(task.site, epp.domain.info(name))
@@ -55,8 +56,40 @@ def request(task: Task) -> Outcome:
     made = task.effects.once(REQUEST, {"name": name}, make=make, find=find)
     found = registry.look(task.site, epp.domain.info(name))
     if found and registry.is_sponsored(task.site, found):
-        return _arrived(task, name, secret)
+        return _arrived(task, name)
     return _undecided(task, name, query(task.site, name, secret), made.get("from"))
+
+
+def within(task: Task) -> dict[str, Any] | None:
+    """What is known of a name that another customer has at this accreditation, so that no registry need transfer it.
+
+    None: it is with another registrar. Else `refusal` says why it stays where it is, and `is_busy` that its customer is
+    doing something else with it; with neither, the transfer has it to itself.
+    """
+    job = task.job
+    with fenced():
+        row = task.resources.row("domain", "transfer_within", job=job.job_id, claim_no=job.claim_no)
+    return row if row and row["is_within"] else None
+
+
+def stays(known: dict[str, Any]) -> Outcome | None:
+    """Why a name of another customer at this accreditation does not change hands, or not yet; None: it may."""
+    if known["refusal"]:
+        return failed(known["refusal"])
+    return (
+        again(registry.BUSY_SECONDS, message="its customer is doing something else with it")
+        if known["is_busy"]
+        else None
+    )
+
+
+def _handed_over(task: Task, name: str) -> Outcome:
+    """A name that changes hands here: it has the contacts of its new holder then, or does not go."""
+    found = registry.require_ours(task.site, registry.look(task.site, epp.domain.info(name)), name)
+    for verb in ("Transfer", "Update"):
+        registry.require_open(found, name, verb)
+    _change_contacts(task, name)
+    return _completed(task, name)
 
 
 def _require_foreign(site: Site, found: DomainInfo | None, name: str) -> None:
@@ -89,11 +122,33 @@ def _seconds_since(task: Task, due: datetime | None) -> float | None:
     return row["seconds"] if row else None
 
 
-def _arrived(task: Task, name: str, secret: str) -> Outcome:
-    """A domain that is ours now: all there is to know of it, after it was given a secret that nobody else knows."""
+def _arrived(task: Task, name: str) -> Outcome:
+    """A domain that has come; it keeps the contacts it came with if the registry will not change them, for a lock."""
+    with suppress(epp.EppRefused):
+        _change_contacts(task, name)
+    return _completed(task, name)
+
+
+def _completed(task: Task, name: str) -> Outcome:
+    """All there is to know of a domain that is here now, after it was given a secret that nobody else knows."""
     is_new = _change_secret(task, name)
     found = registry.require_ours(task.site, registry.look(task.site, epp.domain.info(name)), name)
     return completed({**describe(task.site, found), "is_secret_new": is_new})
+
+
+def _change_contacts(task: Task, name: str) -> None:
+    """Gives the domain the contacts that were ordered, if any. Asked again, it asks for what is still missing."""
+    if not (handles := task.job.data.get("contacts")):
+        return
+    wanted = domain.Wanted.of({"name": name, "contacts": handles, "host_model": "objects"})
+
+    def make(token: UUID) -> Thing:
+        found = registry.require_ours(task.site, registry.look(task.site, epp.domain.info(name)), name)
+        for command in wanted.commands(found, is_secret_told=True):
+            registry.send(task.site, command, token)
+        return Thing(name)
+
+    task.effects.once(CONTACTS, {"name": name}, make=make, find=lambda token: None)
 
 
 def _change_secret(task: Task, name: str) -> bool:
@@ -118,14 +173,16 @@ def describe(site: Site, found: DomainInfo) -> Json:
     # As the inventory spells them, whatever the registry does.
     serving = {name.lower() for name in found.host_objects}
     names = dict.fromkeys(name.lower() for name in (*found.host_objects, *found.subordinate_hosts))
-    registrant = [{"type": "registrant", "handle": found.registrant}] if found.registrant else []
+    roles = [("registrant", found.registrant)] if found.registrant else []
+    roles += [(contact.role, contact.handle) for contact in found.contacts]
+    people = {handle: _contact(site, handle) for handle in dict.fromkeys(handle for _, handle in roles)}
     return {
         "roid": found.roid,
         "ry_created_date": _text(found.trail.created_at),
         "ry_expiry_date": _text(found.expires_at),
-        "statuses": [s for s in found.statuses if s not in COMPUTED and not s.startswith("pending")],
-        "hosts": [_host(site, name, name in serving) for name in names],
-        "contacts": registrant + [{"type": contact.role, "handle": contact.handle} for contact in found.contacts],
+        "statuses": registry.kept_statuses(found),
+        "hosts": [_host(site, name, name in serving) for name in names] + list(map(_attribute, found.host_attributes)),
+        "contacts": [{"type": role, "handle": handle, **people[handle]} for role, handle in roles],
         "ds_records": [asdict(record) for record in found.ds_records],
     }
 
@@ -134,6 +191,19 @@ def _host(site: Site, name: str, serves: bool) -> Json:
     found = registry.look(site, epp.host.info(name))
     addresses = [str(address) for address in found.addresses] if found else []
     return {"name": name, "serves": serves, "addresses": addresses, "roid": found.roid if found else None}
+
+
+def _attribute(host: epp.host.Host) -> Json:
+    return {"name": host.name.lower(), "serves": True, "addresses": list(map(str, host.addresses)), "roid": None}
+
+
+def _contact(site: Site, handle: str) -> dict[str, Any]:
+    """Details of a contact; none of one that the registry shows to its own registrar only."""
+    try:
+        found = registry.look(site, epp.contact.info(handle))
+    except epp.EppRefused:
+        return {}
+    return contact.described(found) if found else {}
 
 
 def answer(task: Task) -> Outcome:
@@ -165,8 +235,8 @@ def find_request(site: Site, parameters: dict[str, Any], token: UUID) -> str | N
     return f"{REQUEST} {name}" if is_asked or registry.find(site, epp.domain.info(name)) else None
 
 
-def find_secret(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:
-    """A new secret of a domain: it stays or falls with the transfer."""
+def find_detail(site: Site, parameters: dict[str, Any], token: UUID) -> str | None:
+    """A new secret or other contacts of a domain: they stay or fall with the transfer."""
     return None
 
 

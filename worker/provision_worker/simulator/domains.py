@@ -277,6 +277,7 @@ def _restore(store: Store, request: Request, domain: Domain, restore: Element) -
         raise Refusal(2001, f"restore has op request or report, not {op!r}")
     if "redemptionPeriod" not in domain.grace:
         raise Refusal(2304, f"{domain.name} is not in its redemption period")
+    fees.require_agreed(store, request, 1, "restore")
     lifecycle.restore(store, domain)
     waits = "pendingRestore" in domain.grace
     return Answer(extensions=[node("rgp:upData", node("rgp:rgpStatus", s="pendingRestore"))] if waits else [])

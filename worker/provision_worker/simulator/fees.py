@@ -57,10 +57,10 @@ def _command(store: Store, name: str, asked: Element) -> Element:
     return command
 
 
-def require_agreed(store: Store, request: Request, years: int) -> None:
+def require_agreed(store: Store, request: Request, years: int, word: str | None = None) -> None:
     """2004 unless a command that tells a price tells the right one; one for a premium name must (RFC 8748)."""
     told = request.extensions.get(f"fee:{request.verb}")
-    wanted = price(store, request.name, request.verb, years)
+    wanted = price(store, request.name, word or request.verb, years)
     if told is None:
         if is_premium(store, request.name):
             raise Refusal(2003, f"{request.name} is premium: say that it costs {wanted:.2f} {CURRENCY}")

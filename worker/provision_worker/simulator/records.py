@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
-from provision_worker.providers.epp.protocol import EXTENSIONS
-from provision_worker.providers.epp.xml import Element, find_all
+from provision_worker.providers.epp.protocol import EXTENSIONS, OBJECTS
+from provision_worker.providers.epp.xml import NS, Element, find_all
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Policy:
     pending_delete: timedelta = timedelta(days=5)
     pending_restore: timedelta = timedelta(days=7)
     transfer_wait: timedelta = timedelta(days=5)
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """The URIs of the objects it has: no hosts where they are attributes of domains."""
+        return tuple(uri for uri in OBJECTS if self.host_model == "objects" or uri != NS["host"])
 
     def wants_report(self, name: str) -> bool:
         """Whether a restored name waits for a report."""

@@ -73,6 +73,7 @@ MODELS = {
     "fee:create": ANYTHING,
     "fee:renew": ANYTHING,
     "fee:transfer": ANYTHING,
+    "fee:update": ANYTHING,
     "rgp:update": "restore",
     "rgp:restore": "report?",
     "rgp:report": "preData postData delTime resTime resReason statement{1,2} other?",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from provision_worker.providers.epp.protocol import OBJECTS
 from provision_worker.providers.epp.xml import Element, node, stamp, text, texts
 
 from .records import Request
@@ -43,7 +42,7 @@ class Sessions:
                     "epp:svcMenu",
                     node("epp:version", "1.0"),
                     node("epp:lang", "en"),
-                    [node("epp:objURI", uri) for uri in OBJECTS],
+                    [node("epp:objURI", uri) for uri in self._store.policy.objects],
                     node("epp:svcExtension", offered) if offered else None,
                 ),
                 _data_collection_policy(),
@@ -73,7 +72,7 @@ class Sessions:
         if text(login, "epp:options/epp:lang") != "en":
             raise Refusal(2102, "the language is en")
         for code, path, offered in (
-            (2307, "epp:svcs/epp:objURI", OBJECTS),
+            (2307, "epp:svcs/epp:objURI", self._store.policy.objects),
             (2103, "epp:svcs/epp:svcExtension/epp:extURI", self._store.policy.extensions),
         ):
             unknown = sorted(set(texts(login, path)).difference(offered))

@@ -122,6 +122,11 @@ class DomainInfo:
     expires_at: datetime | None
     auth_info: str | None = field(repr=False)
 
+    @property
+    def name_servers(self) -> tuple[str, ...]:
+        """Names of its name servers, whichever host model the registry has."""
+        return self.host_objects + tuple(host.name for host in self.host_attributes)
+
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
@@ -159,7 +164,7 @@ def create(registration: Registration) -> Command[Created]:
     )
     extension = objects.chunk("secDNS:create", _ds_nodes(registration.ds_records))
     parse = objects.read_created(KIND, registration.name)
-    return Command(Verb.CREATE, KIND, registration.name, body, parse, extension, _needed(extension))
+    return Command(Verb.CREATE, KIND, registration.name, body, parse, *_extended(extension))
 
 
 def delete(name: str) -> Command[None]:
@@ -203,7 +208,7 @@ def update(change: DomainUpdate) -> Command[None]:
         objects.chunk("secDNS:rem", _ds_nodes(change.remove.ds_records)),
         objects.chunk("secDNS:add", _ds_nodes(change.add.ds_records)),
     )
-    return Command(Verb.UPDATE, KIND, change.name, body, objects.read_nothing, extension, _needed(extension))
+    return Command(Verb.UPDATE, KIND, change.name, body, objects.read_nothing, *_extended(extension))
 
 
 def restore(name: str) -> Command[None]:
@@ -345,12 +350,13 @@ def _ds_node(record: SecurityRecord) -> Element:
     )
 
 
-def _needed(extension: Element | None) -> frozenset[str]:
-    return frozenset() if extension is None else frozenset({xml.NS["secDNS"]})
+def _extended(extension: Element | None) -> tuple[tuple[Element, ...], frozenset[str]]:
+    """An extension of secDNS, and that it is needed, if there is one."""
+    return ((), frozenset()) if extension is None else ((extension,), frozenset({xml.NS["secDNS"]}))
 
 
 def _restore(name: str, restore_node: Element) -> Command[None]:
     # RFC 3915 section 4.2.5: the update needs an element that changes something, so an empty `chg` stands there.
     body = _on(Verb.UPDATE, name, node("domain:chg"))
     extension = node("rgp:update", restore_node)
-    return Command(Verb.UPDATE, KIND, name, body, objects.read_nothing, extension, frozenset({xml.NS["rgp"]}))
+    return Command(Verb.UPDATE, KIND, name, body, objects.read_nothing, (extension,), frozenset({xml.NS["rgp"]}))

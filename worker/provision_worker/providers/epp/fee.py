@@ -13,8 +13,8 @@ from .xml import Element, node
 
 T = TypeVar("T")
 
-AGREEABLE = (Verb.CREATE, Verb.RENEW, Verb.TRANSFER)
-"""Commands that say which price they are given for."""
+AGREEABLE = (Verb.CREATE, Verb.RENEW, Verb.TRANSFER, Verb.UPDATE)
+"""Commands that say which price they are given for; an update is a restore here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +37,16 @@ def check(name: str, commands: Sequence[str], years: int | None = 1) -> Command[
     body = node("epp:check", node("domain:check", node("domain:name", name)))
     asked = [_asked(word, years) for word in commands]
     return Command(
-        Verb.CHECK, "domain", name, body, _reader(name), node("fee:check", asked), frozenset({xml.NS["fee"]})
+        Verb.CHECK, "domain", name, body, _reader(name), (node("fee:check", asked),), frozenset({xml.NS["fee"]})
     )
 
 
 def agreed(command: Command[T], currency: str | None, price: Decimal) -> Command[T]:
-    """The command with the price it is given for; as it is where it takes none, or carries something else already."""
-    if command.verb not in AGREEABLE or command.extension is not None:
+    """The command with the price it is given for; as it is where it takes none."""
+    if command.verb not in AGREEABLE:
         return command
     told = node(f"fee:{command.verb}", xml.optional("fee:currency", currency), node("fee:fee", f"{price:.2f}"))
-    return replace(command, extension=told, needs=command.needs | {xml.NS["fee"]})
+    return replace(command, extensions=(*command.extensions, told), needs=command.needs | {xml.NS["fee"]})
 
 
 def _asked(word: str, years: int | None) -> Element:

@@ -87,7 +87,7 @@ class Command(Generic[T]):
     name: str
     body: Element = field(repr=False)
     parse: Callable[[Element], T] = field(repr=False)
-    extension: Element | None = field(default=None, repr=False)
+    extensions: tuple[Element, ...] = field(default=(), repr=False)
     needs: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
@@ -139,12 +139,12 @@ def login_frame(registrar: str, password: str, new_password: str | None, greetin
             node("epp:svcExtension", offered) if offered else None,
         ),
     )
-    return command_frame(login, None, cl_trid)
+    return command_frame(login, (), cl_trid)
 
 
 def logout_frame(cl_trid: str) -> Element:
     """A logout."""
-    return command_frame(node("epp:logout"), None, cl_trid)
+    return command_frame(node("epp:logout"), (), cl_trid)
 
 
 def hello_frame() -> Element:
@@ -152,14 +152,14 @@ def hello_frame() -> Element:
     return node("epp:epp", node("epp:hello"))
 
 
-def command_frame(body: Element, extension: Element | None, cl_trid: str) -> Element:
+def command_frame(body: Element, extensions: tuple[Element, ...], cl_trid: str) -> Element:
     """The whole message; ValueError unless `cl_trid` has 3–64 characters.
 
-    `body` and `extension` are copied: an element has one parent, and a command may be under way several times.
+    `body` and `extensions` are copied: an element has one parent, and a command may be under way several times.
     """
     if not 3 <= len(cl_trid) <= 64:
         raise ValueError(f"a client transaction id has 3–64 characters, not {len(cl_trid)}: {cl_trid!r}")
-    extra = None if extension is None else node("epp:extension", copy.deepcopy(extension))
+    extra = node("epp:extension", list(map(copy.deepcopy, extensions))) if extensions else None
     return node("epp:epp", node("epp:command", copy.deepcopy(body), extra, node("epp:clTRID", cl_trid)))
 
 

@@ -123,7 +123,7 @@ class Session:
         """Sends a command and reads its answer; raises as `errors` says."""
         self._require(command)
         started = self._clock()
-        root = self._exchange(protocol.command_frame(command.body, command.extension, cl_trid), cl_trid, str(command))
+        root = self._exchange(protocol.command_frame(command.body, command.extensions, cl_trid), cl_trid, str(command))
         try:
             response = xml.need(root, "epp:response")
             head = protocol.read_head(response, command.verb)
