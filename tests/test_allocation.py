@@ -884,6 +884,23 @@ def test_the_last_of_a_plan_is_given_to_one_of_six(open_shop: Shop, connect_as: 
     assert [isinstance(result, dict) for result in results].count(True) == 2, results
 
 
+def test_a_backend_id_may_be_made_unique_in_a_customer(open_shop: Shop, connect_as: ConnectAs) -> None:
+    market = Market(open_shop)
+    for _ in range(2):
+        market.new_project(backend_id="p_1")
+    open_shop.connection.execute("UPDATE setting SET value = '1' WHERE name = 'project_backend_id_unique'")
+    with refused(open_shop.connection, "PV409", "with this backend_id already exists"):
+        market.new_project(backend_id="p_1")
+    market.new_project(market.neighbour, backend_id="p_1")
+    body = Jsonb({"name": "Climate", "customer": str(market.allocator), "backend_id": "p_2"})
+
+    def create(connection: psycopg.Connection, _: int) -> Any:
+        return open_shop.on(connection).value("SELECT project_create(%s)", body)
+
+    results = at_once(connect_as, 6, create)
+    assert [isinstance(result, UUID) for result in results].count(True) == 1, results
+
+
 def test_six_approvals_at_once_are_one(open_shop: Shop, connect_as: ConnectAs) -> None:
     market = Market(open_shop)
     data = {"project": str(market.project), "offering": str(market.offering), "limits": {"gpu": 20}}

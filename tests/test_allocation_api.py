@@ -133,6 +133,11 @@ def test_the_example_says_all_that_a_client_needs(portal: Portal) -> None:
     assert {part["max_available_limit"] for part in pool["components"]} == {100}
 
 
+def test_an_example_that_is_made_again_is_another(database: Database) -> None:
+    first, second = make_example(database), make_example(database)
+    assert {name for name, value in first.items() if second[name] == value} == {"base_url"}
+
+
 # Logging in -----------------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,6 @@
 DELETE FROM order_operation WHERE name LIKE 'allocation.%';
 DELETE FROM job_type WHERE name LIKE '%allocation\_%';
-DELETE FROM setting WHERE name IN ('login_token_days', 'invoice_due_days', 'attempt_token_limit', 'attempt_token_seconds');
+DELETE FROM setting WHERE name IN ('login_token_days', 'invoice_due_days', 'project_backend_id_unique', 'attempt_token_limit', 'attempt_token_seconds');
 DELETE FROM state_transition WHERE machine IN ('offering', 'allocation', 'allocation_order');
 DELETE FROM role_permission WHERE permission LIKE 'allocation.%' OR permission = 'offering.change';
 ALTER POLICY tenant ON app_user USING ((SELECT caller_sees_all()) OR id = (SELECT caller_user()) OR id IN (SELECT user_id FROM membership WHERE state <> 'removed')

@@ -740,6 +740,7 @@ INSERT INTO setting VALUES
     ('login_token_days', '30', 'how long an opaque log-in token is good after it was last used', 'integer', 1, 3650),
     ('attempt_token_limit', '5', 'log-ins for an opaque token tried per username in attempt_token_seconds', 'integer', 1, 1000000),
     ('attempt_token_seconds', '600', 'the time after which they are counted anew', 'integer', 1, 604800),
+    ('project_backend_id_unique', '0', 'whether a project''s backend_id is unique in its customer (1) or may repeat (0)', 'integer', 0, 1),
     ('invoice_due_days', '30', 'how long after the end of its month an invoice is due', 'integer', 0, 3650);
 
 INSERT INTO job_type VALUES

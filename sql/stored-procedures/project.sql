@@ -44,6 +44,7 @@ BEGIN
     ELSIF _new.end_date < _new.start_date THEN
         PERFORM refuse_field('PV422', 'end_date', 'End date cannot be earlier than start date.', p ->> 'end_date', 'put it off');
     END IF;
+    PERFORM project_check_backend_id(_new) WHERE _new.backend_id NOT IN ('', _old.backend_id);
     UPDATE project SET description = _new.description, backend_id = _new.backend_id, start_date = _new.start_date, end_date = _new.end_date, type = _new.type, oecd_fos_2007_code = _new.oecd_fos_2007_code,
         is_industry = _new.is_industry, end_date_requested_by = CASE WHEN end_date IS DISTINCT FROM _new.end_date THEN caller_user() ELSE end_date_requested_by END,
         updated_date = engine_now(), updated_by = caller_name() WHERE id = p_id AND _old IS DISTINCT FROM _new;
@@ -53,6 +54,20 @@ BEGIN
     PERFORM allocation_order_advance(id) FROM allocation_order WHERE org_id = p_id AND state = 'pending_project';
 END $$;
 COMMENT ON FUNCTION project_write(uuid, jsonb) IS 'Stores what a project has beyond an org; orders that waited for its start go on.';
+
+CREATE OR REPLACE FUNCTION project_check_backend_id(p_project project) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    IF setting_value('project_backend_id_unique') = '0' THEN
+        RETURN;
+    END IF;
+    -- Those of a customer who name their projects at once do so one after the other.
+    PERFORM FROM tenant_customer WHERE id = p_project.tenant_customer_id FOR NO KEY UPDATE;
+    IF EXISTS (SELECT FROM project AS p JOIN org AS o ON o.id = p.id AND o.status = 'active' WHERE p.tenant_customer_id = p_project.tenant_customer_id AND p.backend_id = p_project.backend_id AND p.id <> p_project.id) THEN
+        PERFORM refuse_field('PV409', 'backend_id', 'Project with this backend_id already exists.', p_project.backend_id, 'find it by its backend_id');
+    END IF;
+END $$;
+COMMENT ON FUNCTION project_check_backend_id(project) IS 'Refuses the backend_id of another project of the customer, if the setting project_backend_id_unique says so.';
 
 CREATE OR REPLACE FUNCTION project_for(p_id uuid, p_permission text) RETURNS org
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
