@@ -408,3 +408,10 @@ def test_a_transfer_without_a_registrant_is_refused_at_once(named: Shop) -> None
         with pytest.raises(psycopg.Error, match="contacts are missing") as refusal:
             named.order("domain.transfer", name=FOREIGN, pw=SECRET, **contacts)
         assert refusal.value.sqlstate == "PV422"
+
+
+def test_no_command_takes_a_transfer_back(named: Shop) -> None:
+    transfer(named, contacts={"registrant": {"reference": "jane"}})
+    with pytest.raises(psycopg.Error, match="no command takes a transfer back there") as refusal:
+        named.order("transfer.cancel", name=FOREIGN)
+    assert refusal.value.sqlstate == "PV422"

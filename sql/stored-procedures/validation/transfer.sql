@@ -118,14 +118,17 @@ CREATE OR REPLACE FUNCTION transfer_object(p_tenant_customer uuid, p_org uuid, p
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
     _domain constant domain := domain_live(p_tenant_customer, p_org, p_name);
+    _transfer provision_domain_transfer;
 BEGIN
     IF p_action = 'cancel' THEN
-        RETURN QUERY
-        SELECT t.id, t.accreditation_id FROM object_operation AS o JOIN provision_domain_transfer AS t ON t.id = o.provision_id
+        SELECT t.* INTO _transfer FROM object_operation AS o JOIN provision_domain_transfer AS t ON t.id = o.provision_id
         WHERE o.object_type = 'domain transfer' AND o.object_key = p_name AND t.tenant_customer_id = p_tenant_customer AND (p_org IS NULL OR t.org_id IS NULL OR t.org_id = p_org);
         IF NOT FOUND THEN
             PERFORM refuse('PV404', 'transfer not found', COALESCE(p_name, 'no name given'), 'only one of your own, that is not decided, is cancelled');
+        ELSIF (SELECT provider = 'aws' FROM accreditation WHERE id = _transfer.accreditation_id) THEN
+            PERFORM refuse('PV422', 'no command takes a transfer back there', p_name, 'AWS tells how it ends; its support can take it back');
         END IF;
+        RETURN QUERY VALUES (_transfer.id, _transfer.accreditation_id);
     ELSIF _domain.id IS NULL THEN
         PERFORM refuse('PV404', 'domain not found', COALESCE(p_name, 'no name given'), 'name one of your own: SELECT name FROM v_domain');
     ELSIF _domain.transfer_due IS NULL THEN
