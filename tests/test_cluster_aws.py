@@ -345,10 +345,12 @@ def test_what_a_person_ends_leaves_nothing_uncertain(
     impatient: Engine, fleet: Fleet, sky: Sky, proxy: FaultProxy, calls: list[str]
 ) -> None:
     """A worker dies between a call and its result, and nobody lets its job go on."""
-    proxy.fault, proxy.only, proxy.once = "lost", "RunInstances", False
+    proxy.fault, proxy.only, proxy.once = "late", "RunInstances", False
     with impatient.worker(default_actions(), aws_endpoint_url=proxy.url, **QUICK):
         ask(fleet, "D", 2, 720)
-        eventually(lambda: sky.instances(), "an instance", 30)
+        eventually(lambda: proxy.faulted, "a call", 60)
+    proxy.deliver()
+    assert sky.instances()
     uncertain = "SELECT status FROM effect WHERE step = 'cluster.instance ilb'"
     assert fleet.shop.value(uncertain) == "intended"
     job = fleet.shop.value("SELECT job_id FROM provision_cluster")
