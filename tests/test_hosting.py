@@ -1,7 +1,8 @@
 """Web sites in the database: what is taken and refused, what is counted, what waits and what is woken."""
 
+import hmac
 from typing import Any, LiteralString
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -356,6 +357,25 @@ def test_an_alarm_calls_a_person_until_it_is_over(shop: Shop) -> None:
     assert shop.values("SELECT 1 FROM v_attention WHERE what = 'web site'") == []
 
 
+def test_too_much_to_do_is_told_once_and_so_is_its_end(shop: Shop) -> None:
+    high = {"LoadHigh": {"status": True, "reason": "processor 97 %"}}
+    job = begin(shop, conditions={})
+    for conditions in (high, {"LoadHigh": {"status": True, "reason": "processor 98 %"}}, {}, {}):
+        observe(shop, job, conditions=conditions)
+    told = shop.rows("SELECT type, reason FROM v_event WHERE type ~ '(overloaded|relieved)$' ORDER BY id")
+    assert [(one["type"], one["reason"]) for one in told] == [
+        ("wpaas_instance.overloaded", "processor 97 %"),
+        ("wpaas_instance.relieved", None),
+    ]
+
+
+def test_what_a_restore_replaces_is_a_backup(shop: Shop) -> None:
+    job = begin(shop)
+    for _ in range(2):
+        observe(shop, job, phase="ready", more={"replaced": ["wp-1-1-left"]})
+    assert shop.row("SELECT reason, snapshot FROM v_wpaas_backup") == {"reason": "replaced", "snapshot": "wp-1-1-left"}
+
+
 def test_who_waits_for_a_site_is_told_when_it_changes(shop: Shop) -> None:
     instance = new_site(shop)
     waiting = claim(shop, "create")
@@ -474,3 +494,86 @@ def test_a_member_of_one_space_neither_sees_nor_changes_the_sites_of_another(sho
 
 def order_as(shop: Shop, org: UUID, item: dict[str, Any]) -> UUID:
     return shop.order(item, org_id=str(org))
+
+
+# Things without a site ------------------------------------------------------------------------------------------------
+
+MACHINE = "arn:aws:ec2:us-east-1:123456789012:instance/i-1"
+DATABASE = "arn:aws:rds:us-east-1:123456789012:db:wp-1-1"
+
+
+def look_for_strays(shop: Shop, *found: tuple[str, object]) -> list[str]:
+    """What a pass that finds these things is told to remove."""
+    shop.connection.execute("UPDATE schedule SET next_date = engine_now() WHERE job_type = 'wpaas_stray'")
+    shop.sweep()
+    (job,) = shop.claim(types=["wpaas_stray"])
+    things = [{"arn": arn, "instance": str(instance)} for arn, instance in found]
+    values = (job["job_id"], job["claim_no"], shop.cloud, Jsonb(things))
+    goes: list[str] = shop.values("SELECT arn FROM wpaas_strays(%s, %s, %s, %s)", *values)
+    shop.record(outcome(job, "completed"))
+    return goes
+
+
+def strays(shop: Shop) -> list[str]:
+    return shop.values("SELECT reason FROM v_attention WHERE what = 'stray' ORDER BY reason")
+
+
+def test_strays_are_told_at_once_and_go_when_they_were_seen_for_an_hour(shop: Shop) -> None:
+    mine = new_site(shop)
+    nobodys = uuid4()
+    things = [(MACHINE, nobodys), (MACHINE + "2", mine), (DATABASE, nobodys), (MACHINE + "3", "no id at all")]
+    assert look_for_strays(shop, *things) == []
+    assert [reason.split()[0] for reason in strays(shop)] == [MACHINE, MACHINE + "3", DATABASE]
+    shop.pass_time("59 minutes")
+    assert look_for_strays(shop, *things) == []
+    shop.pass_time("2 minutes")
+    assert sorted(look_for_strays(shop, *things)) == [MACHINE, MACHINE + "3"], "no data, and nothing of a site"
+    assert look_for_strays(shop, (DATABASE, nobodys)) == []
+    assert len(strays(shop)) == 1
+    assert look_for_strays(shop) == []
+    assert strays(shop) == []
+
+
+def test_a_stray_that_was_gone_meanwhile_begins_anew(shop: Shop) -> None:
+    new_site(shop)
+    assert look_for_strays(shop, (MACHINE, "x")) == []
+    shop.pass_time("1 hour")
+    look_for_strays(shop)
+    assert look_for_strays(shop, (MACHINE, "x")) == []
+
+
+def test_removing_strays_can_be_switched_off(shop: Shop) -> None:
+    new_site(shop)
+    shop.connection.execute("UPDATE setting SET value = 'false' WHERE name = 'hosting_stray_removal'")
+    look_for_strays(shop, (MACHINE, "x"))
+    shop.pass_time("2 hours")
+    assert look_for_strays(shop, (MACHINE, "x")) == []
+    assert len(strays(shop)) == 1
+
+
+def test_the_last_snapshot_of_a_site_that_is_gone_is_no_stray(shop: Shop) -> None:
+    job = begin(shop)
+    order(shop, {"operation": "wpaas.delete", "data": {"name": "shop"}})
+    observe(shop, job, phase="deleted", more={"final_snapshot": "wp-final"})
+    site = job["data"]["instance"]
+    snapshots = (
+        DATABASE.replace(":db:wp-1-1", ":snapshot:wp-final"),
+        DATABASE.replace(":db:wp-1-1", ":snapshot:wp-other"),
+    )
+    look_for_strays(shop, *((arn, site) for arn in snapshots))
+    assert [reason.split()[0] for reason in strays(shop)] == [snapshots[1]]
+
+
+# Pushes ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [b"Jefe", b"k" * 64, b"k" * 131])
+def test_hmac_is_that_of_everybody_else(shop: Shop, key: bytes) -> None:
+    message = b"what do ya want for nothing?"
+    assert shop.value("SELECT hmac_sha256(%s, %s)", key, message) == hmac.digest(key, message, "sha256")
+
+
+def test_a_site_keeps_the_kind_of_its_address(shop: Shop) -> None:
+    new_site(shop)
+    with refused(shop.connection, "PV409", "keeps the kind of address"):
+        order(shop, update_item(features=["dedicated_ip"]))

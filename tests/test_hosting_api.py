@@ -1,5 +1,7 @@
 """The surface of hosting, as its clients call it. No worker runs: orders are taken, that is all."""
 
+import hmac
+import json
 from typing import Any
 from uuid import UUID
 
@@ -7,12 +9,17 @@ import pytest
 from httpx2 import Response
 from psycopg.types.json import Jsonb
 
-from . import api_fixtures
+from . import api_fixtures, test_session_identity
 from .api_fixtures import Api, MakeApi, value
 from .hosting_fixtures import HOSTING
+from .identity_fixtures import Issuer
+from .session_fixtures import House
+from .test_session_identity import begin, finish
 
 api = api_fixtures.api
 make_api = api_fixtures.make_api
+issuer = test_session_identity.issuer
+house = test_session_identity.house
 
 PASSWORD = "correct horse battery"
 SITE: dict[str, Any] = {"name": "shop"}
@@ -114,9 +121,11 @@ def test_default_org_and_space_are_made_when_they_are_first_asked_for(customer: 
 
 
 def test_orgs_and_spaces_are_made_changed_and_removed(customer: Client) -> None:
-    new = {"name": "Side", "cid": "bel", "spaces": ["blue", "red"], "quota": "small"}
+    new = {"name": "Side", "cid": "bel", "spaces": ["blue", "red"], "quota": "small", "description": "what is beside"}
     org = customer.ok("POST", "/orgs", new)
     assert (org["slug"], org["quota"], org["spaces"]) == ("side-bel", "small", ["blue", "red"])
+    assert org["description"] == "what is beside"
+    assert customer.ok("PUT", "/orgs/bel/side", {"description": "beside"})["description"] == "beside"
     assert customer("POST", "/orgs", new).status_code == 409
     assert customer.ok("PUT", "/orgs/bel/side", {"name": "Inside"})["name"] == "Inside"
     space = customer.ok("POST", "/spaces", {"name": "green", "orgID": org["id"], "description": "meadow"})
@@ -302,3 +311,104 @@ def test_other_customers_sites_are_not_there(user: Client, make_api: MakeApi) ->
     for path in ("/wpaas/bel/default/", "/wpaas/bel/default/shop", "/customers/bel", "/orgs/bel/default", "/users/bel"):
         assert stranger("GET", path).status_code == 404, path
     assert stranger("DELETE", "/wpaas/bel/default/shop").status_code == 404
+
+
+# What it costs --------------------------------------------------------------------------------------------------------
+
+
+def test_an_org_sees_what_it_has_spent_in_a_month(customer: Client, user: Client) -> None:
+    user.ok("POST", "/wpaas/", SITE)
+    owner = user.api.owner
+    (tag,) = owner.execute("SELECT tag FROM cost_tag WHERE module = 'hosting'").fetchone() or ()
+    told = [("2026-10-31", "9"), ("2026-11-01", "1.25"), ("2026-11-30", "0.5"), ("2026-12-01", "7")]
+    costs = [{"tag": tag, "day": day, "amount": amount} for day, amount in told]
+    owner.execute("SELECT account_import(accreditation_id, %s) FROM cost_tag WHERE tag = %s", [Jsonb(costs), tag])
+    statement = customer.ok("GET", "/orgs/bel/default/costs?month=2026-11")
+    assert (statement["total"], statement["currency"], statement["org"]) == ("1.75", "USD", "default")
+    assert [(one["day"], one["amount"]) for one in statement["days"]] == [("2026-11-01", "1.25"), ("2026-11-30", "0.5")]
+    assert statement["modules"] == [{"module": "hosting", "amount": "1.75"}]
+    assert customer.ok("GET", "/orgs/bel/default/costs")["total"] is not None
+    assert customer("GET", "/orgs/bel/default/costs?month=2026-13").status_code == 400
+    assert customer("GET", "/orgs/bel/nothing/costs").status_code == 404
+    assert user("GET", "/orgs/bel/default/costs").status_code == 403, "that is its customer's to see"
+    stranger = Client(user.api, f"Token {user.api.customer.key}")
+    assert stranger("GET", "/orgs/bel/default/costs").status_code == 404
+
+
+# Pushes ---------------------------------------------------------------------------------------------------------------
+
+CODE = {"name": "shop", "code": "https://git.example.org/site.git", "code_ref": "main"}
+HOOK = "/wpaas/bel/default/shop/push-hook"
+
+
+def pushed(nobody: Client, hook: dict[str, str], ref: str = "refs/heads/main", **changes: Any) -> Response:
+    """What a git server is answered that signs as GitHub does, unless `changes` say another header."""
+    body = json.dumps({"ref": ref, "after": "a" * 40, "repository": {"default_branch": "main"}}).encode()
+    signature = "sha256=" + hmac.new(hook["secret"].encode(), body, "sha256").hexdigest()
+    headers = {"X-Hub-Signature-256": signature} | changes
+    return nobody.api.client.post(hook["path"], content=body, headers={k: v for k, v in headers.items() if v})
+
+
+def test_a_push_starts_an_update_of_that_branch_only(user: Client, nobody: Client) -> None:
+    user.ok("POST", "/wpaas/", CODE)
+    hook = user.ok("POST", HOOK)
+    resolve = "UPDATE wpaas_version SET resolved_ref = %s WHERE resolved_ref IS NULL"
+    for other in ("refs/heads/side", "refs/tags/v1"):
+        answer = pushed(nobody, hook, other)
+        assert (answer.status_code, answer.json()) == (200, {"update": False})
+    gitlab = {"X-Hub-Signature-256": "", "X-Gitlab-Token": hook["secret"]}
+    for headers in ({}, gitlab):
+        answer = pushed(nobody, hook, **headers)
+        assert (answer.status_code, answer.json()) == (202, {"update": True})
+    user.api.owner.execute("SELECT sweep_wpaas_pushes()")
+    assert user.ok("GET", "/wpaas/bel/default/shop")["generation"] == 1, "it is being fetched"
+    user.api.owner.execute(resolve, ["b" * 40])
+    user.api.owner.execute("SELECT sweep_wpaas_pushes()")
+    assert user.ok("GET", "/wpaas/bel/default/shop")["generation"] == 2, "both are one update"
+    user.api.owner.execute(resolve, ["a" * 40])
+    assert pushed(nobody, hook).status_code == 200, "the site has that commit"
+
+
+def test_who_does_not_know_the_secret_of_a_hook_starts_nothing(user: Client, nobody: Client) -> None:
+    user.ok("POST", "/wpaas/", CODE)
+    first = user.ok("POST", HOOK)
+    hook = user.ok("POST", HOOK)
+    assert hook["secret"] != first["secret"]
+    wrong = hook | {"secret": "x" * 64}
+    unsigned = {"X-Hub-Signature-256": ""}
+    answers = [pushed(nobody, first), pushed(nobody, wrong), pushed(nobody, hook, **unsigned)]
+    answers += [pushed(nobody, hook, **unsigned, **{"X-Gitlab-Token": text}) for text in ("x", first["secret"])]
+    assert [answer.status_code for answer in answers] == [404] * 5
+    assert user("DELETE", HOOK).status_code == 204
+    assert pushed(nobody, hook).status_code == 404
+    stranger = Client(user.api, f"Token {user.api.customer.key}")
+    assert stranger("POST", HOOK).status_code == 404
+    assert user.ok("GET", "/wpaas/bel/default/shop")["generation"] == 1
+    log = user.api.owner.execute("SELECT string_agg(l::text, ' ') FROM audit_trail_log AS l").fetchone() or ("",)
+    assert hook["secret"] not in log[0]
+
+
+def test_a_stock_wordpress_has_nothing_that_could_be_pushed(user: Client) -> None:
+    user.ok("POST", "/wpaas/", SITE)
+    assert user("POST", HOOK).status_code == 409
+
+
+# Signing up with an account elsewhere ---------------------------------------------------------------------------------
+
+
+def test_a_customer_signs_up_with_an_account_elsewhere(house: House, issuer: Issuer) -> None:
+    new = {"name": "Bell Shops", "email": "bell@example.net", "username": "bell"}
+
+    def shown() -> dict[str, str]:
+        begun = begin(house)
+        return {"flow": begun["flow"]} | issuer.authorize(begun["authorization_url"])
+
+    assert house.post("/customers", new | {"identity": {"flow": "x", "state": "y", "code": "z"}}).status_code == 401
+    assert house.post("/customers", new | {"identity": shown(), "password": PASSWORD}).status_code == 422
+    made = house.post("/customers", new | {"identity": shown()})
+    assert (made.status_code, made.json()["cid"]) == (201, "bel"), made.text
+    token = finish(house, issuer, begin(house)).json()["access_token"]
+    assert house.call("GET", "/customers/bel", token).json()["name"] == "Bell Shops"
+    again = new | {"name": "Other", "email": "other@example.net", "username": "other", "identity": shown()}
+    assert house.post("/customers", again).status_code == 409
+    assert house.value("SELECT count(*) FROM customer WHERE name = 'Other'") == 0

@@ -24,7 +24,7 @@ from provision_worker.hosting.model import (
     Template,
     digest_of,
 )
-from provision_worker.hosting.plan import GRACE, plan, stray
+from provision_worker.hosting.plan import GRACE, plan
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 NETWORK = Network("example.net", "Z1", "vpc-1", ("subnet-1", "subnet-2"), "ami-1", "artifacts")
@@ -368,15 +368,18 @@ def test_a_database_that_a_restore_is_making_is_left_alone() -> None:
     assert decide(replace(SYNC, databases=databases)).is_done
 
 
-# Things nobody knows --------------------------------------------------------------------------------------------------
+# Size -----------------------------------------------------------------------------------------------------------------
 
 
-def test_strays_go_only_after_two_sightings_an_hour_apart() -> None:
-    hour = timedelta(hours=1)
-    assert stray({}, ["i-1"], NOW, hour) == []
-    assert stray({"i-1": NOW - timedelta(minutes=59)}, ["i-1"], NOW, hour) == []
-    assert stray({"i-1": NOW - hour}, ["i-1"], NOW, hour) == ["i-1"]
-    assert stray({"i-1": NOW - hour}, [], NOW, hour) == []
+@pytest.mark.parametrize(("percent", "is_high"), [(84.9, False), (85.0, True)])
+def test_too_much_to_do_is_said_and_changes_nothing(percent: float, is_high: bool) -> None:
+    found = decide(memory=Memory(databases=["wp-1-1"], load={"at": 0.0, "processor": 10.0, "memory": percent}))
+    assert (found.phase, found.steps, "LoadHigh" in found.conditions) == ("ready", [], is_high)
+
+
+def test_a_standby_database_follows_the_spec() -> None:
+    wanted = replace(SITE, features=frozenset({"database_standby"}))
+    assert steps(decide(site=wanted)) == [("database.standby", {"name": "wp-1-1", "is_wanted": True})]
 
 
 # The load decides -----------------------------------------------------------------------------------------------------
@@ -475,9 +478,12 @@ def test_nothing_is_started_before_its_code_was_fetched() -> None:
     assert (actions(found), found.conditions["CodeReady"]["status"]) == ([], False)
 
 
+SNAPSHOTS = {"wp-1-1-final": "available", "wp-1-backup": "available"}
+
+
 def test_deletion_goes_the_other_way_round() -> None:
     site = replace(SITE, is_deletion_wanted=True, is_last_of_org=True)
-    seen, order = SYNC, []
+    seen, order = replace(SYNC, artifacts=("artifacts/wp-1/1",)), []
     gone: dict[str, Callable[[Seen], Seen]] = {
         "record.remove": lambda seen: replace(seen, records={}),
         "group.remove": lambda seen: replace(seen, group=None, nodes=()),
@@ -486,8 +492,10 @@ def test_deletion_goes_the_other_way_round() -> None:
         "certificate.remove": lambda seen: replace(seen, certificates={}),
         "template.remove": lambda seen: replace(seen, template=None),
         "files.unmount": lambda seen: replace(seen, files=Files("fs-1", True)),
-        "database.remove": lambda seen: replace(seen, databases={}, final_snapshot="available"),
+        "database.remove": lambda seen: replace(seen, databases={}, snapshots=SNAPSHOTS),
         "files.remove": lambda seen: replace(seen, files=None),
+        "snapshot.remove": lambda seen: replace(seen, snapshots={"wp-1-1-final": "available"}),
+        "artifact.remove": lambda seen: replace(seen, artifacts=()),
         "subnets.remove": lambda seen: replace(seen, has_subnets=False),
         "security.remove": lambda seen: replace(seen, security={}),
         "secret.remove": lambda seen: replace(seen, secret=None),

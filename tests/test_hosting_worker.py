@@ -227,6 +227,17 @@ def test_scheduled_backups_are_made_and_the_oldest_go(host: Host) -> None:
     assert 2 <= len(snapshots) <= 3
 
 
+def test_a_snapshot_that_is_gone_is_noticed(host: Host) -> None:
+    with host.workers():
+        host.done("create")
+        host.done("backup")
+        snapshot = host.engine.value("SELECT snapshot FROM v_wpaas_backup")
+        host.world.direct.rds.delete_db_snapshot(DBSnapshotIdentifier=snapshot)
+        host.engine.ended(host.engine.submit(type="reconcile", accreditation=host.accreditation))
+        reasons = host.engine.rows("SELECT reason FROM v_attention WHERE what = 'missing backup'")
+        assert [row["reason"] for row in reasons] == [f"{snapshot}: RDS does not have the snapshot"]
+
+
 # Code -----------------------------------------------------------------------------------------------------------------
 
 

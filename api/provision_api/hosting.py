@@ -4,14 +4,28 @@ The nouns are those of tenancy; paths name customers by their cid, and orgs, spa
 `default` unless `?org=` says another. What is changed about a site is an order; answers say which.
 """
 
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
-from pydantic import BaseModel, BeforeValidator, Field
-from sqlalchemy import ARRAY, Integer, Text, Uuid, bindparam, column, func, select, table
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from sqlalchemy import (
+    ARRAY,
+    Integer,
+    LargeBinary,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    column,
+    func,
+    literal,
+    select,
+    table,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -19,6 +33,7 @@ from starlette.responses import JSONResponse, Response
 from provision_api import header, page, password
 from provision_api.auth import authenticate, scope_within
 from provision_api.database import ANONYMOUS, Caller, Row, Statement, fetch
+from provision_api.identity import Finish, finish
 from provision_api.noun import ACTING, BODY, MAKING, call, run
 from provision_api.problem import Problem
 from provision_api.resource import ETAG, IF_MATCH, Header, Operation, Success, resource
@@ -66,6 +81,9 @@ class NewCustomer(Body):
     email: Email
     username: Named | None = None
     password: Password | None = None
+    identity: Finish | None = Field(
+        None, description="instead of a password: what a log-in elsewhere, begun at POST /v1/identities, came back with"
+    )
 
 
 class CustomerChange(Body):
@@ -81,6 +99,7 @@ class HostingOrg(BaseModel):
     id: UUID
     cid: str
     name: str
+    description: str | None
     slug: str
     quota: str = Field(description="its quota plan")
     spaces: list[str]
@@ -101,7 +120,43 @@ class OrgChange(Body):
     """What is to be another way."""
 
     name: Name | None = None
+    description: str | None = Field(None, max_length=1000)
     quota: Named | None = None
+
+
+class OfMonth(BaseModel):
+    """Of when."""
+
+    month: Annotated[str, Field(pattern="^20[0-9]{2}-(0[1-9]|1[0-2])$", examples=["2026-11"])] | None = Field(
+        None, description="default: the present one"
+    )
+
+
+class DayCost(BaseModel):
+    """What was spent on a day (UTC)."""
+
+    day: date
+    amount: Decimal
+
+
+class ModuleCost(BaseModel):
+    """What was spent on a kind of things."""
+
+    module: str
+    amount: Decimal
+
+
+class OrgCosts(BaseModel):
+    """What an org spent in a month, as AWS has told until now."""
+
+    cid: str
+    org: str
+    month: str
+    currency: str
+    total: Decimal
+    modules: list[ModuleCost]
+    days: list[DayCost]
+    imported_date: datetime | None = Field(description="when AWS last told; null: it has not yet")
 
 
 class HostingUser(BaseModel):
@@ -312,7 +367,7 @@ class Backup(BaseModel):
     """A snapshot of a site's database."""
 
     id: UUID
-    reason: Literal["asked", "scheduled", "update", "final"]
+    reason: Literal["asked", "scheduled", "replaced", "final"]
     snapshot: str
     size_gib: int | None
     created_date: datetime
@@ -360,6 +415,28 @@ class LoginLink(BaseModel):
     url: str
 
 
+class PushHook(BaseModel):
+    """Where a git server tells of pushes, and the secret to enter there."""
+
+    path: str = Field(description="below the address of this API")
+    secret: str = Field(description="64 hex digits, shown this once")
+
+
+class Push(BaseModel):
+    """What is read of what a git server tells (GitHub, GitLab, Gitea and others)."""
+
+    ref: str | None = None
+    after: str | None = None
+    repository: dict[str, Any] = {}
+    project: dict[str, Any] = {}
+
+
+class Pushed(BaseModel):
+    """What came of a push."""
+
+    update: bool = Field(description="whether it is one; false: the site has that code, or runs another branch")
+
+
 class LoginToken(Body):
     """What a node has found in a link."""
 
@@ -376,7 +453,7 @@ def _view(name: str, *columns: str) -> Any:
 
 
 _customer = _view("v_customer", "id", "tenant_customer_id", *HostingCustomer.model_fields)
-_org = _view("v_org", "id", "tenant_customer_id", "cid", "name", "slug", "kind", "quota_plan", "version")
+_org = _view("v_org", "id", "tenant_customer_id", "cid", "name", "description", "slug", "kind", "quota_plan", "version")
 _space = _view("v_space", "id", "tenant_customer_id", "org_id", "name", "description", "version")
 _user = _view("v_user", "id", "cid", "username", "email", "name", "status", "is_technical")
 _RENAMED = {"code": "code_url", "suspended": "is_suspended", "domains": "domain_states", "org": "org_name"}
@@ -408,6 +485,17 @@ _USER_KEY = call("customer_user_key", _CID, _NAME, returns=("id", "key"))
 _REQUIRE = call("wpaas_require", bindparam("account", type_=Uuid), bindparam("org", type_=Uuid))
 _LINK = call("wpaas_login_link", _ID, returns=("url",))
 _LINK_USE = call("wpaas_link_use", bindparam("token", type_=Text), bindparam("host", type_=Text), returns=("used",))
+_COSTS = call("org_costs", _ID, bindparam("month", type_=Text), returns=("costs",))
+_HOOK_MAKE, _HOOK_REMOVE = call("wpaas_hook_make", _ID, returns=("id", "secret")), call("wpaas_hook_remove", _ID)
+_PUSH = call(
+    "wpaas_push",
+    _ID,
+    bindparam("content", type_=LargeBinary),
+    bindparam("signature", type_=Text),
+    bindparam("token", type_=Text),
+    _BODY,
+    returns=("news",),
+)
 _SUBMIT = Statement(
     select(
         func.order_submit(
@@ -477,8 +565,11 @@ def _list(model: type[BaseModel], rows: list[Any]) -> Response:
 async def create_customer(request: Request) -> Response:
     """A customer: of somebody who signs up, or of a user who is logged in."""
     body = await read_body(request, NewCustomer)
-    if (body.username is None) != (body.password is None):
-        raise Problem(422, "a username and a password belong together", hint="give both, or neither and log in")
+    if (body.username is None) != (body.password is None and body.identity is None) or (
+        body.password is not None and body.identity is not None
+    ):
+        hint = "give both, or a username and an identity, or neither and log in"
+        raise Problem(422, "a username and a password belong together", hint=hint)
     if body.username is None:
         caller = await authenticate(request)
 
@@ -489,7 +580,8 @@ async def create_customer(request: Request) -> Response:
         return _answer(HostingCustomer, await run(request, caller, work), 201)
     await count_attempt(request, "register")
     hashed = await _hash(request, body.password, body.username)
-    values = {"body": Jsonb(_given(body, "password")), "hash": hashed}
+    elsewhere = (await finish(request, body.identity, None))._asdict() if body.identity else {}
+    values = {"body": Jsonb(_given(body, "password", "identity") | elsewhere), "hash": hashed}
     (row,) = await run(request, ANONYMOUS, lambda connection: fetch(connection, _SIGN_UP, **values))
     return JSONResponse({"cid": row["cid"], "name": body.name, "email": body.email, "status": "free"}, 201)
 
@@ -551,7 +643,7 @@ async def create_org(request: Request) -> Response:
 
     async def work(connection: AsyncConnection) -> Row:
         await _customer_of(connection, body.cid)
-        new = {"name": body.name, "kind": "hosting", "customer": body.cid}
+        new = {"name": body.name, "description": body.description, "kind": "hosting", "customer": body.cid}
         (made,) = await fetch(connection, _CALLS["org_create"], body=Jsonb(new))
         id: UUID = made["id"]
         for space in body.spaces:
@@ -600,13 +692,28 @@ async def change_org(request: Request) -> Response:
 
     async def work(connection: AsyncConnection) -> Row:
         org = await _org_of(connection, cid, name)
-        if body.name is not None:
-            await fetch(connection, _CALLS["org_change"], id=org["id"], body=Jsonb({"name": body.name}))
+        given = _given(body, "quota")
+        if given:
+            await fetch(connection, _CALLS["org_change"], id=org["id"], body=Jsonb(given))
         if body.quota is not None:
             await fetch(connection, _QUOTA, scope="org", id=org["id"], plan=body.quota)
         return await _org_shown(connection, await _one(connection, _org, "org", name, _org.c.id == org["id"]))
 
     return _answer(HostingOrg, await run(request, caller, work))
+
+
+async def show_costs(request: Request) -> Response:
+    """The statement of an org for a month."""
+    caller, query = await authenticate(request), read_query(request, OfMonth)
+    cid, name = _path(request, "cid"), _path(request, "org")
+
+    async def work(connection: AsyncConnection) -> Row:
+        org = await _org_of(connection, cid, name)
+        (row,) = await fetch(connection, _COSTS, id=org["id"], month=query.month)
+        costs: Row = row["costs"]
+        return costs | {"cid": cid, "org": org["name"]}
+
+    return _answer(OrgCosts, await run(request, caller, work))
 
 
 async def remove_org(request: Request) -> Response:
@@ -871,7 +978,7 @@ async def list_sites(request: Request) -> Response:
     caller, org = await _within(request)
     space = _path(request, "space")
     wanted = [_site.c.org_id == org["id"], _site.c.space == space, _site.c.deleted_date.is_(None)]
-    wanted += [] if query.feature is None else [_site.c.features.any(query.feature)]
+    wanted += [] if query.feature is None else [literal(query.feature) == any_(_site.c.features)]
     plain = SiteQuery.model_validate(query.model_dump(exclude={"feature", "org"}, exclude_none=True))
     statement = page.statement(plain, _site, _SITE, *wanted)
 
@@ -1015,6 +1122,55 @@ async def use_link(request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def make_hook(request: Request) -> Response:
+    """A push hook, in place of the one the site had."""
+    caller, org = await _within(request)
+
+    async def work(connection: AsyncConnection) -> Row:
+        site = await _site_of(connection, request, org)
+        (row,) = await fetch(connection, _HOOK_MAKE, id=site["id"])
+        return {"path": f"/wpaas-push/{row['id']}", "secret": row["secret"]}
+
+    return _answer(PushHook, await run(request, caller, work), 201, **{"Cache-Control": "no-store"})
+
+
+async def remove_hook(request: Request) -> Response:
+    """No push hook any more."""
+    caller, org = await _within(request)
+
+    async def work(connection: AsyncConnection) -> None:
+        site = await _site_of(connection, request, org)
+        await fetch(connection, _HOOK_REMOVE, id=site["id"])
+
+    await run(request, caller, work)
+    return Response(status_code=204)
+
+
+async def push(request: Request) -> Response:
+    """A git server tells of a push; the site takes its code anew if that is a push of what it runs."""
+    await count_attempt(request, "address")
+    content = await request.body()
+    values = {
+        "id": request.path_params["id"],
+        "content": content,
+        "signature": request.headers.get("X-Hub-Signature-256"),
+        "token": request.headers.get("X-Gitlab-Token"),
+        "body": Jsonb(_pushed(content)),
+    }
+    (row,) = await run(request, ANONYMOUS, lambda connection: fetch(connection, _PUSH, **values))
+    return _answer(Pushed, {"update": row["news"]}, 202 if row["news"] else 200)
+
+
+def _pushed(content: bytes) -> dict[str, Any]:
+    """Reference, commit and default branch, as far as they are told; the others are taken as they are."""
+    try:
+        told = Push.model_validate_json(content)
+    except ValidationError:
+        return {}
+    branch = told.repository.get("default_branch") or told.project.get("default_branch")
+    return {"ref": told.ref, "commit": told.after, "branch": branch if isinstance(branch, str) else None}
+
+
 async def list_profiles(request: Request) -> Response:
     """Profiles for new sites: everybody's and the customer's own."""
     caller, cid = await authenticate(request), _path(request, "cid")
@@ -1136,6 +1292,33 @@ def _site_routes() -> list[Any]:
     ]
 
 
+def _push_routes() -> list[Any]:
+    many: dict[str, Any] = {"query": InOrg, "problems": _BELOW}
+    return [
+        resource(
+            f"{_SITE_PATH}/push-hook",
+            post=_operation(make_hook, "Get a push hook", PushHook, 201, **many),
+            delete=_operation(remove_hook, "Remove the push hook", None, 204, **many),
+        ),
+        resource(
+            "/wpaas-push/{id:uuid}",
+            post=_operation(
+                push,
+                "Tell of a push",
+                Pushed,
+                202,
+                public=True,
+                headers={
+                    "X-Hub-Signature-256": Header(description="sha256= and the HMAC of the body (GitHub, Gitea)"),
+                    "X-Gitlab-Token": Header(description="the secret itself (GitLab)"),
+                },
+                description="200 if there is nothing to do.",
+                problems=(404, 409, 429),
+            ),
+        ),
+    ]
+
+
 _ORG_PATHS = ("/orgs/{cid}/{org}", "/org/{cid}/{org}")
 routes = [
     resource(
@@ -1170,6 +1353,10 @@ routes = [
         put=_operation(change_org, "Change an org", HostingOrg, body=OrgChange),
         delete=_operation(remove_org, "Remove an org", None, 204),
     ),
+    resource(
+        f"{_ORG_PATHS[0]}/costs",
+        get=_operation(show_costs, "See what an org has spent", OrgCosts, query=OfMonth, problems=_BELOW),
+    ),
     resource(_ORG_PATHS[1], delete=_operation(remove_org, "Remove an org", None, 204)),
     resource("/users", post=_operation(create_user, "Make a user", IssuedUser, 201, body=NewUser)),
     resource(
@@ -1196,4 +1383,5 @@ routes = [
         delete=_operation(remove_space, "Remove a space", None, 204),
     ),
     *_site_routes(),
+    *_push_routes(),
 ]

@@ -152,7 +152,7 @@ async def log_in(request: Request) -> Response:
     """A session, for an account elsewhere that is linked to a user."""
     body = await read_body(request, FinishLogIn)
     await count_attempt(request, "address")
-    identity = await _finish(request, body, None)
+    identity = await finish(request, body, None)
     pair = await open_by_identity(request, identity, body.org, body.totp)
     return JSONResponse(tokens_of(pair).model_dump(mode="json"), 201)
 
@@ -170,7 +170,7 @@ async def link(request: Request) -> Response:
     """The caller may log in with that account from now on."""
     caller = await authenticate_session(request)
     body = await read_body(request, Finish)
-    identity = await _finish(request, body, caller.user)
+    identity = await finish(request, body, caller.user)
     rows = await run(request, caller, _LINK, **identity._asdict(), user=caller.user)
     answer = LinkedIdentity(id=rows[0]["id"], issuer=identity.issuer, subject=identity.subject)
     return JSONResponse(answer.model_dump(mode="json"), 201, {"Location": f"/v1/identities/{answer.id}"})
@@ -187,7 +187,7 @@ async def unlink(request: Request) -> Response:
     return Response(status_code=204)
 
 
-async def _finish(request: Request, body: Finish, user: UUID | None) -> Identity:
+async def finish(request: Request, body: Finish, user: UUID | None) -> Identity:
     """Who it is; the flow must have been begun by the same user, or by nobody in particular for a log-in."""
     rows = await run(request, ANONYMOUS, _TAKE, flow=_digest(body.flow), state=_digest(body.state))
     if not rows or rows[0]["user_id"] != user:

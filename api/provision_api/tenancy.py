@@ -135,6 +135,7 @@ class Org(BaseModel):
     cid: str
     slug: str = Field(description="DNS label, unique in the installation, never changed")
     name: str
+    description: str | None
     kind: OrgKind
     contact_email: str | None
     is_joinable: bool
@@ -161,6 +162,7 @@ class OrgRequest(Body):
     """A new org; who makes it owns it."""
 
     name: Name
+    description: str | None = Field(None, max_length=1000)
     kind: OrgKind = "organization"
     slug: Label | None = Field(None, description="default: made from the name")
     customer: Named | None = Field(None, description=f"{CUSTOMER}, or a new one for a user who has none")
@@ -173,6 +175,7 @@ class OrgPatch(Patch):
     """What changes of an org."""
 
     name: Name = ""
+    description: str | None = Field(None, max_length=1000)
     contact_email: Email | None = None
     is_joinable: bool = False
     is_public: bool = False

@@ -29,3 +29,6 @@ SELECT id, snapshot FROM wpaas_expiring(%(instance)s)
 
 -- name: expired
 SELECT wpaas_expired(%(job)s, %(claim_no)s, %(backup)s)
+
+-- name: strays
+SELECT arn FROM wpaas_strays(%(job)s, %(claim_no)s, %(accreditation)s, %(found)s)

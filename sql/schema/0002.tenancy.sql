@@ -127,6 +127,7 @@ CREATE TABLE org (
     name text NOT NULL,
     kind text NOT NULL DEFAULT 'organization',
     status text NOT NULL DEFAULT 'active',
+    description text,
     contact_email text,
     is_joinable boolean NOT NULL DEFAULT false,
     is_public boolean NOT NULL DEFAULT false,
@@ -153,6 +154,7 @@ COMMENT ON COLUMN org.slug IS 'DNS label, unique in the installation, made from 
 COMMENT ON COLUMN org.name IS 'Its name; unique in the customer for kind hosting.';
 COMMENT ON COLUMN org.kind IS 'organization, project or hosting; never changed.';
 COMMENT ON COLUMN org.status IS 'active or removed.';
+COMMENT ON COLUMN org.description IS 'For people.';
 COMMENT ON COLUMN org.contact_email IS 'Whom to ask about it; shown to those who may join.';
 COMMENT ON COLUMN org.is_joinable IS 'Whether everybody sees its name and may request a membership.';
 COMMENT ON COLUMN org.is_public IS 'Whether what it offers can be used without a membership.';

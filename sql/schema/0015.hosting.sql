@@ -216,11 +216,12 @@ CREATE TABLE wpaas_backup (
     snapshot text NOT NULL,
     size_gib int,
     expired_date timestamptz,
+    missing_reason text,
     CONSTRAINT wpaas_backup_pk PRIMARY KEY (id),
     CONSTRAINT wpaas_backup_tenant_customer_uk UNIQUE (tenant_customer_id, id),
     CONSTRAINT wpaas_backup_snapshot_uk UNIQUE (accreditation_id, snapshot),
     CONSTRAINT wpaas_backup_instance_fk FOREIGN KEY (tenant_customer_id, instance_id) REFERENCES wpaas_instance (tenant_customer_id, id),
-    CONSTRAINT wpaas_backup_reason_ck CHECK (reason IN ('asked', 'scheduled', 'update', 'final'))
+    CONSTRAINT wpaas_backup_reason_ck CHECK (reason IN ('asked', 'scheduled', 'replaced', 'final'))
 ) INHERITS (class.audit_trail);
 CREATE INDEX wpaas_backup_instance_ix ON wpaas_backup (instance_id, id);
 SELECT class.copy_comments('class.audit_trail', 'wpaas_backup');
@@ -231,10 +232,11 @@ COMMENT ON COLUMN wpaas_backup.instance_id IS 'The site.';
 COMMENT ON COLUMN wpaas_backup.tenant_customer_id IS 'Whose it is.';
 COMMENT ON COLUMN wpaas_backup.org_id IS 'The org it belongs to.';
 COMMENT ON COLUMN wpaas_backup.accreditation_id IS 'The AWS account it is in.';
-COMMENT ON COLUMN wpaas_backup.reason IS 'asked, scheduled, update (before a new version) or final (before the deletion).';
+COMMENT ON COLUMN wpaas_backup.reason IS 'asked, scheduled, replaced (of the database that a restore has replaced) or final (before the deletion).';
 COMMENT ON COLUMN wpaas_backup.snapshot IS 'Its name at RDS.';
 COMMENT ON COLUMN wpaas_backup.size_gib IS 'Size of the database''s disk in GiB.';
-COMMENT ON COLUMN wpaas_backup.expired_date IS 'When it was removed because newer ones are kept.';
+COMMENT ON COLUMN wpaas_backup.expired_date IS 'When it was removed: newer ones are kept, or the site is gone.';
+COMMENT ON COLUMN wpaas_backup.missing_reason IS 'Set by the reconcile pass when the account does not have it.';
 
 CREATE TABLE wpaas_link (
     token_hash bytea NOT NULL,
@@ -253,9 +255,46 @@ COMMENT ON COLUMN wpaas_link.tenant_customer_id IS 'Whose it is.';
 COMMENT ON COLUMN wpaas_link.org_id IS 'The org it belongs to.';
 COMMENT ON COLUMN wpaas_link.expires_date IS 'From when it is worth nothing.';
 
+CREATE TABLE wpaas_hook (
+    id uuid NOT NULL DEFAULT new_id(),
+    instance_id uuid NOT NULL,
+    tenant_customer_id uuid NOT NULL,
+    org_id uuid NOT NULL,
+    pushed_date timestamptz,
+    reason text,
+    CONSTRAINT wpaas_hook_pk PRIMARY KEY (id),
+    CONSTRAINT wpaas_hook_instance_uk UNIQUE (instance_id),
+    CONSTRAINT wpaas_hook_instance_fk FOREIGN KEY (tenant_customer_id, instance_id) REFERENCES wpaas_instance (tenant_customer_id, id)
+);
+CREATE INDEX wpaas_hook_pushed_ix ON wpaas_hook (pushed_date) WHERE pushed_date IS NOT NULL;
+SELECT class.tenancy_policy('wpaas_hook', 'false');
+COMMENT ON TABLE wpaas_hook IS 'Push hooks of sites: where a git server tells that there is other code. The secret it signs with is a row of secret with the hook''s id.';
+COMMENT ON COLUMN wpaas_hook.id IS 'Id, in the address.';
+COMMENT ON COLUMN wpaas_hook.instance_id IS 'The site.';
+COMMENT ON COLUMN wpaas_hook.tenant_customer_id IS 'Whose it is.';
+COMMENT ON COLUMN wpaas_hook.org_id IS 'The org it belongs to.';
+COMMENT ON COLUMN wpaas_hook.pushed_date IS 'Other code was pushed then, and no update was begun since.';
+COMMENT ON COLUMN wpaas_hook.reason IS 'Why the last push came to nothing.';
+
+CREATE TABLE wpaas_stray (
+    accreditation_id uuid NOT NULL,
+    arn text NOT NULL,
+    instance text NOT NULL,
+    seen_date timestamptz NOT NULL DEFAULT engine_now(),
+    last_date timestamptz NOT NULL DEFAULT engine_now(),
+    CONSTRAINT wpaas_stray_pk PRIMARY KEY (accreditation_id, arn),
+    CONSTRAINT wpaas_stray_accreditation_fk FOREIGN KEY (accreditation_id) REFERENCES accreditation (id)
+);
+COMMENT ON TABLE wpaas_stray IS 'Things at AWS with the tag of a site that is not there, as they were last seen.';
+COMMENT ON COLUMN wpaas_stray.accreditation_id IS 'The AWS account.';
+COMMENT ON COLUMN wpaas_stray.arn IS 'The thing.';
+COMMENT ON COLUMN wpaas_stray.instance IS 'The site whose tag it has.';
+COMMENT ON COLUMN wpaas_stray.seen_date IS 'When it was first seen.';
+COMMENT ON COLUMN wpaas_stray.last_date IS 'When it was last seen.';
+
 INSERT INTO role VALUES ('account', 'customer', 'the customer itself: its orgs, spaces, users and quotas, not what is in them');
 INSERT INTO role_permission
-SELECT 'account', name FROM permission WHERE name IN ('read', 'customer.change', 'customer.remove', 'org.create', 'org.change', 'org.remove', 'space.change', 'member.change', 'user.change', 'api_key.change', 'quota.change', 'audit.read');
+SELECT 'account', name FROM permission WHERE name IN ('read', 'customer.change', 'customer.remove', 'org.create', 'org.change', 'org.remove', 'space.change', 'member.change', 'user.change', 'api_key.change', 'quota.change', 'audit.read', 'account.read');
 
 -- Kinds of provisioning ------------------------------------------------------------------------------------------------
 
@@ -354,7 +393,8 @@ INSERT INTO job_type VALUES
     ('provision_wpaas_converge', 'looks at a site and does what is missing, again and again', 20),
     ('provision_wpaas_backup', 'makes a snapshot of a site''s database', 20),
     ('provision_wpaas_restore', 'makes a database from a snapshot and has the site use it', 20),
-    ('provision_wpaas_delete', 'waits until a site is gone', 20);
+    ('provision_wpaas_delete', 'waits until a site is gone', 20),
+    ('wpaas_stray', 'looks for things at AWS with the tag of a site that is not there', 20);
 INSERT INTO order_operation VALUES
     ('wpaas.create', 'wpaas_create_plan', false, 'makes a web site'),
     ('wpaas.update', 'wpaas_update_plan', false, 'changes a web site'),
@@ -363,5 +403,7 @@ INSERT INTO order_operation VALUES
     ('wpaas.delete', 'wpaas_delete_plan', false, 'takes a web site down');
 INSERT INTO quota_plan_limit VALUES ('small', 'wpaas', 3), ('small', 'wpaas_node', 10);
 INSERT INTO setting VALUES ('hosting_converge_seconds', '60', 'how often each web site is looked at when nothing has changed', 'integer', 1, 86400);
+INSERT INTO setting VALUES ('hosting_load_percent', '85', 'from which load of processor or memory on a site of fixed size is an event', 'integer', 1, 100);
+INSERT INTO setting VALUES ('hosting_stray_removal', 'true', 'whether what is left of sites that are gone is removed when it was seen for an hour; data never are');
 INSERT INTO setting VALUES ('hosting_sign_up', 'true', 'whether anybody may make a customer at POST /customers');
 INSERT INTO setting VALUES ('hosting_code_private', 'false', 'whether code may be fetched from private addresses and by http: for tests and demos');

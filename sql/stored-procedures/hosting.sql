@@ -23,7 +23,7 @@ DECLARE
     _account uuid;
     _user uuid;
 BEGIN
-    PERFORM check_fields('customer', ARRAY[p], '{name,email,username}', '{"name": "string", "email": "string", "username": "string"}');
+    PERFORM check_fields('customer', ARRAY[p], '{name,email,username}', '{"name": "string", "email": "string", "username": "string", "issuer": "string|null", "subject": "string|null"}');
     IF setting_value('hosting_sign_up') <> 'true' THEN
         PERFORM refuse('PV403', 'nobody signs up here by himself', p ->> 'name', 'ask the operators');
     END IF;
@@ -34,10 +34,11 @@ BEGIN
         PERFORM refuse('PV409', 'the username is taken', p ->> 'username', 'choose another');
     END IF;
     INSERT INTO membership (user_id, tenant_customer_id, role) VALUES (_user, _account, 'account');
-    PERFORM password_store(_user, p_password_hash);
+    PERFORM password_store(_user, p_password_hash) WHERE p_password_hash IS NOT NULL;
+    PERFORM identity_link(p ->> 'issuer', p ->> 'subject', _user) WHERE p ->> 'subject' IS NOT NULL;
     RETURN (SELECT c.cid FROM customer AS c JOIN tenant_customer AS a ON a.customer_id = c.id WHERE a.id = _account);
 END $$;
-COMMENT ON FUNCTION customer_sign_up(jsonb, text) IS 'Makes a customer with a log-in of its own: name, email, username; returns its cid. The setting hosting_sign_up says whether anybody may.';
+COMMENT ON FUNCTION customer_sign_up(jsonb, text) IS 'Makes a customer with a log-in of its own: name, email, username, and a password or who it is elsewhere (issuer, subject); returns its cid. The setting hosting_sign_up says whether anybody may.';
 
 CREATE OR REPLACE FUNCTION space_named(p_account uuid, p_space text) RETURNS space
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
@@ -191,3 +192,126 @@ BEGIN
     RETURN FOUND;
 END $$;
 COMMENT ON FUNCTION wpaas_link_use(text, text) IS 'Uses a log-in link of a site up; false: it was used, is too old, or is another site''s.';
+
+-- Push hooks -------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION hmac_sha256(p_key bytea, p_message bytea) RETURNS bytea
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = public, pg_temp AS $$
+DECLARE
+    _key constant bytea := CASE WHEN length(p_key) > 64 THEN sha256(p_key) ELSE p_key END;
+    _inner bytea := decode(repeat('36', 64), 'hex');
+    _outer bytea := decode(repeat('5c', 64), 'hex');
+BEGIN
+    FOR _at IN 0 .. length(_key) - 1 LOOP
+        _inner := set_byte(_inner, _at, get_byte(_inner, _at) # get_byte(_key, _at));
+        _outer := set_byte(_outer, _at, get_byte(_outer, _at) # get_byte(_key, _at));
+    END LOOP;
+    RETURN sha256(_outer || sha256(_inner || p_message));
+END $$;
+COMMENT ON FUNCTION hmac_sha256(bytea, bytea) IS 'HMAC with SHA-256 (RFC 2104) of a message.';
+
+CREATE OR REPLACE FUNCTION wpaas_hook_site(p_instance uuid) RETURNS wpaas_instance
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _site wpaas_instance;
+BEGIN
+    SELECT * INTO _site FROM wpaas_instance WHERE id = p_instance AND deleted_date IS NULL AND space_is_reached(space_id);
+    PERFORM caller_require('order.create', _site.tenant_customer_id, _site.org_id, 'web site', p_instance::text);
+    RETURN _site;
+END $$;
+COMMENT ON FUNCTION wpaas_hook_site(uuid) IS 'A site whose push hook the caller may decide about.';
+
+CREATE OR REPLACE FUNCTION wpaas_hook_make(p_instance uuid) RETURNS TABLE (id uuid, secret text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: hooks are written only through here; the caller is asked for the right inside.
+DECLARE
+    _site constant wpaas_instance := wpaas_hook_site(p_instance);
+    _secret constant text := encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'hex');
+    _id uuid;
+BEGIN
+    IF _site.code_url IS NULL THEN
+        PERFORM refuse('PV409', 'the site has no code that could be pushed', _site.hostname, 'it is a stock WordPress; give it code first');
+    END IF;
+    PERFORM wpaas_hook_forget(_site.id);
+    INSERT INTO wpaas_hook AS h (instance_id, tenant_customer_id, org_id) VALUES (_site.id, _site.tenant_customer_id, _site.org_id) RETURNING h.id INTO _id;
+    INSERT INTO secret AS s (id, value) VALUES (_id, _secret);
+    RETURN QUERY SELECT _id, _secret;
+END $$;
+COMMENT ON FUNCTION wpaas_hook_make(uuid) IS 'A push hook for a site, in place of the one it had; shows the secret this once.';
+
+CREATE OR REPLACE FUNCTION wpaas_hook_forget(p_instance uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    WITH gone AS (DELETE FROM wpaas_hook WHERE instance_id = p_instance RETURNING id)
+    DELETE FROM secret WHERE id IN (SELECT id FROM gone);
+END $$;
+COMMENT ON FUNCTION wpaas_hook_forget(uuid) IS 'A site has no push hook any more.';
+
+CREATE OR REPLACE FUNCTION wpaas_hook_remove(p_instance uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: hooks are written only through here; the caller is asked for the right inside.
+BEGIN
+    PERFORM wpaas_hook_forget((wpaas_hook_site(p_instance)).id);
+END $$;
+COMMENT ON FUNCTION wpaas_hook_remove(uuid) IS 'Removes the push hook of a site.';
+
+CREATE OR REPLACE FUNCTION wpaas_push(p_hook uuid, p_body bytea, p_signature text, p_token text, p jsonb) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: a git server is nobody; who signs with the secret of a hook may have the site take its code anew.
+DECLARE
+    _secret constant bytea := (SELECT convert_to(s.value, 'UTF8') FROM secret AS s JOIN wpaas_hook AS h ON h.id = s.id WHERE s.id = p_hook);
+BEGIN
+    -- What is compared are digests, so that the time it takes tells nothing.
+    IF (sha256(convert_to(lower(p_signature), 'UTF8')) = sha256(convert_to('sha256=' || encode(hmac_sha256(_secret, p_body), 'hex'), 'UTF8'))
+        OR sha256(convert_to(p_token, 'UTF8')) = sha256(_secret)) IS NOT TRUE THEN
+        PERFORM refuse('PV404', 'push hook not found', p_hook::text, 'look at the address and at the secret');
+    END IF;
+    -- Of a branch or tag that the site does not run, or of what it has, there is nothing to do.
+    UPDATE wpaas_hook AS h SET pushed_date = engine_now() FROM wpaas_instance AS i
+    WHERE h.id = p_hook AND i.id = h.instance_id AND i.code_url IS NOT NULL AND NOT i.is_deletion_wanted
+        AND (p ->> 'ref' IN ('refs/heads/' || COALESCE(i.code_ref, p ->> 'branch'), 'refs/tags/' || i.code_ref)) IS NOT FALSE
+        AND NOT EXISTS (SELECT FROM wpaas_version AS v WHERE v.instance_id = i.id AND v.number = i.version_wanted AND v.resolved_ref = p ->> 'commit');
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION wpaas_push(uuid, bytea, text, text, jsonb) IS 'A git server tells of a push (ref, commit, and branch, its default one): signed (HMAC of the body) or with the secret itself. False: nothing to do.';
+
+CREATE OR REPLACE FUNCTION wpaas_pull(p_site wpaas_instance) RETURNS text
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _reason text;
+BEGIN
+    INSERT INTO provision_wpaas_update (tenant_customer_id, org_id, accreditation_id, instance_id, changes)
+    VALUES (p_site.tenant_customer_id, p_site.org_id, p_site.accreditation_id, p_site.id, jsonb_build_object('code_url', p_site.code_url, 'code_ref', p_site.code_ref));
+    RETURN NULL;
+EXCEPTION WHEN SQLSTATE 'PV404' OR SQLSTATE 'PV409' OR SQLSTATE 'PV422' THEN
+    -- What the site has may be allowed no longer: then the push comes to nothing, as an update by hand would.
+    GET STACKED DIAGNOSTICS _reason = MESSAGE_TEXT;
+    RETURN _reason;
+END $$;
+COMMENT ON FUNCTION wpaas_pull(wpaas_instance) IS 'Has a site take its code anew; returns why it may not.';
+
+CREATE OR REPLACE FUNCTION sweep_wpaas_pushes() RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    -- Pushes that come while one is being fetched are one update after it.
+    UPDATE wpaas_hook AS h SET pushed_date = NULL, reason = wpaas_pull(i) FROM wpaas_instance AS i JOIN wpaas_version AS v ON v.instance_id = i.id AND v.number = i.version_wanted
+    WHERE h.pushed_date IS NOT NULL AND i.id = h.instance_id AND i.deleted_date IS NULL AND v.resolved_ref IS NOT NULL;
+END $$;
+COMMENT ON FUNCTION sweep_wpaas_pushes() IS 'Begins the updates that pushes have asked for.';
+
+-- What it costs ----------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION org_costs(p_org uuid, p_month text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: the caller is asked for the right inside.
+DECLARE
+    _first constant date := COALESCE(to_date(p_month, 'YYYY-MM'), account_day(account_month(engine_now())));
+BEGIN
+    PERFORM caller_require('account.read', (SELECT tenant_customer_id FROM org WHERE id = p_org AND status = 'active'), p_org, 'org', p_org::text);
+    RETURN (
+        WITH cost AS (SELECT c.day, t.module, c.charged, c.imported_date FROM account_cost AS c JOIN cost_tag AS t ON t.tag = c.tag WHERE c.org_id = p_org AND c.day >= _first AND c.day < _first + interval '1 month')
+        SELECT jsonb_build_object('month', to_char(_first, 'YYYY-MM'), 'currency', 'USD', 'total', COALESCE((SELECT sum(charged) FROM cost), 0), 'imported_date', (SELECT max(imported_date) FROM cost),
+            'modules', (SELECT COALESCE(jsonb_agg(jsonb_build_object('module', module, 'amount', amount) ORDER BY module), '[]') FROM (SELECT module, sum(charged) AS amount FROM cost GROUP BY 1) AS m),
+            'days', (SELECT COALESCE(jsonb_agg(jsonb_build_object('day', day, 'amount', amount) ORDER BY day), '[]') FROM (SELECT day, sum(charged) AS amount FROM cost GROUP BY 1) AS d)));
+END $$;
+COMMENT ON FUNCTION org_costs(uuid, text) IS 'The statement of an org for a month (YYYY-MM, else the present one), in US dollars: by module and by day.';

@@ -103,8 +103,8 @@ CREATE OR REPLACE FUNCTION inventory_missing(p_table text, p_id uuid, p_reason t
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: called by the reconcile pass, which may not write the inventory.
 BEGIN
-    IF p_table NOT IN ('allocation', 'contact', 'host', 'domain', 'certificate', 'compute_cluster') THEN
-        PERFORM refuse('PV400', 'not an inventory table', p_table, 'allocation, contact, host, domain, certificate or compute_cluster');
+    IF p_table NOT IN ('allocation', 'contact', 'host', 'domain', 'certificate', 'compute_cluster', 'wpaas_backup') THEN
+        PERFORM refuse('PV400', 'not an inventory table', p_table, 'allocation, contact, host, domain, certificate, compute_cluster or wpaas_backup');
     END IF;
     EXECUTE format('UPDATE %I SET missing_reason = $2, updated_date = engine_now(), updated_by = caller_name() WHERE id = $1 AND missing_reason IS DISTINCT FROM $2', p_table) USING p_id, p_reason;
 END $$;

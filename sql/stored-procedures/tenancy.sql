@@ -744,18 +744,18 @@ DECLARE
     _account uuid := account_named(p ->> 'customer');
     _id uuid;
 BEGIN
-    PERFORM check_fields('org', ARRAY[p], '{name}', '{"name": "string", "kind": "string", "slug": "string|null", "customer": "string|null", "contact_email": "string|null", "is_joinable": "boolean", "is_public": "boolean"}');
+    PERFORM check_fields('org', ARRAY[p], '{name}', '{"name": "string", "description": "string|null", "kind": "string", "slug": "string|null", "customer": "string|null", "contact_email": "string|null", "is_joinable": "boolean", "is_public": "boolean"}');
     IF p ->> 'customer' IS NULL THEN
         _account := org_home(p ->> 'name', p ->> 'contact_email');
     ELSE
         PERFORM caller_require('org.create', _account, NULL, 'customer', p ->> 'customer');
     END IF;
-    INSERT INTO org (tenant_customer_id, name, kind, slug, contact_email, is_joinable, is_public)
-    SELECT _account, r.name, COALESCE(r.kind, 'organization'), r.slug, r.contact_email, COALESCE(r.is_joinable, false), COALESCE(r.is_public, false) FROM jsonb_populate_record(NULL::org, p) AS r RETURNING id INTO _id;
+    INSERT INTO org (tenant_customer_id, name, description, kind, slug, contact_email, is_joinable, is_public)
+    SELECT _account, r.name, r.description, COALESCE(r.kind, 'organization'), r.slug, r.contact_email, COALESCE(r.is_joinable, false), COALESCE(r.is_public, false) FROM jsonb_populate_record(NULL::org, p) AS r RETURNING id INTO _id;
     INSERT INTO membership (user_id, tenant_customer_id, org_id, role) SELECT id, _account, _id, 'owner' FROM app_user WHERE id = caller_user() AND NOT is_technical AND caller_platform() IS NULL;
     RETURN _id;
 END $$;
-COMMENT ON FUNCTION org_create(jsonb) IS 'Makes an org: name, kind, slug, customer (else the caller''s; for a user who has none a new one), contact_email, is_joinable, is_public. Its maker becomes its owner.';
+COMMENT ON FUNCTION org_create(jsonb) IS 'Makes an org: name, description, kind, slug, customer (else the caller''s; for a user who has none a new one), contact_email, is_joinable, is_public. Its maker becomes its owner.';
 
 CREATE OR REPLACE FUNCTION org_for(p_id uuid, p_permission text, p_version bigint DEFAULT NULL) RETURNS org
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -775,11 +775,11 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     _new org;
 BEGIN
-    PERFORM check_fields('org', ARRAY[p], '{}', '{"name": "string", "contact_email": "string|null", "is_joinable": "boolean", "is_public": "boolean"}');
+    PERFORM check_fields('org', ARRAY[p], '{}', '{"name": "string", "description": "string|null", "contact_email": "string|null", "is_joinable": "boolean", "is_public": "boolean"}');
     _new := jsonb_populate_record(org_for(p_id, 'org.change', p_version), p);
-    UPDATE org SET name = _new.name, contact_email = _new.contact_email, is_joinable = _new.is_joinable, is_public = _new.is_public WHERE id = p_id;
+    UPDATE org SET name = _new.name, description = _new.description, contact_email = _new.contact_email, is_joinable = _new.is_joinable, is_public = _new.is_public WHERE id = p_id;
 END $$;
-COMMENT ON FUNCTION org_change(uuid, jsonb, bigint) IS 'Changes an org: name, contact_email, is_joinable, is_public.';
+COMMENT ON FUNCTION org_change(uuid, jsonb, bigint) IS 'Changes an org: name, description, contact_email, is_joinable, is_public.';
 
 CREATE OR REPLACE FUNCTION org_remove(p_id uuid, p_version bigint DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$

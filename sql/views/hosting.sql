@@ -26,3 +26,7 @@ SELECT w.instance_id, i.hostname, i.phase, w.pass_date, w.passes, w.failures, w.
 FROM wpaas_watch AS w JOIN wpaas_instance AS i ON i.id = w.instance_id
 LEFT JOIN provision_wpaas_converge AS c ON c.instance_id = i.id AND c.finished_date IS NULL LEFT JOIN job AS j ON j.id = c.job_id;
 COMMENT ON VIEW v_wpaas_watch IS 'What the converger knows of web sites and when it looks next; SELECT wpaas_converge(instance_id) has it look now.';
+
+CREATE VIEW v_wpaas_stray AS
+SELECT a.name AS accreditation, s.arn, s.instance, s.seen_date, s.last_date, s.accreditation_id FROM wpaas_stray AS s JOIN accreditation AS a ON a.id = s.accreditation_id;
+COMMENT ON VIEW v_wpaas_stray IS 'Things at AWS with the tag of a web site that is not there; but for data they are removed when they were seen for an hour.';

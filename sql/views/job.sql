@@ -58,6 +58,7 @@ FROM (
     UNION ALL SELECT 'host', id, name, missing_reason, updated_date FROM host WHERE deleted_date IS NULL
     UNION ALL SELECT 'domain', id, name, missing_reason, updated_date FROM domain WHERE deleted_date IS NULL
     UNION ALL SELECT 'compute cluster', id, name, missing_reason, updated_date FROM compute_cluster WHERE deleted_date IS NULL
+    UNION ALL SELECT 'backup', id, snapshot, missing_reason, updated_date FROM wpaas_backup WHERE expired_date IS NULL
     UNION ALL SELECT 'certificate', id, domain_name, missing_reason, updated_date FROM certificate WHERE revoked_date IS NULL) AS m
 WHERE m.missing_reason IS NOT NULL
 UNION ALL
@@ -65,6 +66,10 @@ SELECT 'open gate', p.id, 'registration of ' || p.name || ' has waited for its c
 FROM provision_domain AS p WHERE p.status_id = tc_id_from_name('provision_status', 'pending') AND p.created_date < engine_now() - interval '1 hour'
 UNION ALL
 SELECT 'web site', i.id, format('%s: %s', i.hostname, i.alarm), format('SELECT wpaas_converge(%L)', i.id), i.alarm_date FROM wpaas_instance AS i WHERE i.alarm IS NOT NULL AND i.deleted_date IS NULL
+UNION ALL
+SELECT 'stray', s.accreditation_id, format('%s in %s has the tag of a web site that is not there', s.arn, a.name), CASE WHEN s.arn ~ ':(rds|elasticfilesystem|secretsmanager|s3):' THEN 'it holds data: remove it at AWS when nobody needs them'
+    ELSE 'nothing: it is removed when it was seen for an hour' END, s.seen_date
+FROM wpaas_stray AS s JOIN accreditation AS a ON a.id = s.accreditation_id
 UNION ALL
 SELECT 'failing webhook', w.id, format('%s did not take an event %s times: %s', w.url, d.failures, d.last_error), format('SELECT webhook_change(%L, ''{"is_active": false}'') if nobody mends it', w.id), d.failing_since
 FROM webhook AS w JOIN webhook_delivery AS d ON d.webhook_id = w.id WHERE w.is_active AND d.failures >= 3

@@ -20,7 +20,7 @@ CROSS JOIN LATERAL (SELECT caller_may('read', a.id) AS is_whole) AS o WHERE c.re
 COMMENT ON VIEW v_customer IS 'Customers, once for each of their accounts; id is what customer_change() takes, tenant_customer_id what orders take.';
 
 CREATE VIEW v_org AS
-SELECT o.id, o.tenant_customer_id, c.cid, o.slug, o.name, o.kind, o.contact_email, o.is_joinable, o.is_public, o.quota_plan, o.version, o.created_date, o.updated_date
+SELECT o.id, o.tenant_customer_id, c.cid, o.slug, o.name, o.description, o.kind, o.contact_email, o.is_joinable, o.is_public, o.quota_plan, o.version, o.created_date, o.updated_date
 FROM org AS o JOIN tenant_customer AS a ON a.id = o.tenant_customer_id JOIN customer AS c ON c.id = a.customer_id WHERE o.status = 'active';
 COMMENT ON VIEW v_org IS 'Orgs. Act with org_change, org_remove.';
 

@@ -19,7 +19,7 @@ BEGIN
             'version', i.version_wanted, 'artifact', v.artifact, 'is_resolved', v.resolved_ref IS NOT NULL, 'domains', i.domains, 'routes', i.routes,
             'artifacts', (SELECT COALESCE(jsonb_object_agg(a.number, a.artifact), '{}') FROM wpaas_version AS a WHERE a.instance_id = i.id AND a.artifact IS NOT NULL),
             'is_suspended', i.is_suspended, 'is_deletion_wanted', i.is_deletion_wanted, 'database_revision', i.database_revision, 'generation', i.generation,
-            'has_served', i.observed_generation > 0, 'is_changing', i.observed_generation < i.generation, 'memory', w.memory, 'failures', w.failures, 'read_date', clock_timestamp(), 'now', engine_now(),
+            'cost_tag', wpaas_cost_tag(i.org_id, i.accreditation_id), 'load_percent', setting_value('hosting_load_percent')::int, 'has_served', i.observed_generation > 0, 'is_changing', i.observed_generation < i.generation, 'memory', w.memory, 'failures', w.failures, 'read_date', clock_timestamp(), 'now', engine_now(),
             'is_last_of_org', NOT EXISTS (SELECT FROM wpaas_instance AS s WHERE s.org_id = i.org_id AND s.accreditation_id = i.accreditation_id AND s.id <> i.id AND s.deleted_date IS NULL),
             'phase', i.phase, 'observed_generation', i.observed_generation, 'conditions', i.conditions, 'code_version', i.code_version, 'code_url', v.code_url, 'code_ref', v.code_ref,
             'may_be_private', setting_value('hosting_code_private') = 'true', 'hosting', a.settings -> 'hosting', 'every', setting_value('hosting_converge_seconds')::int)
@@ -46,8 +46,11 @@ BEGIN
     _new.deleted_date := CASE WHEN _new.phase = 'deleted' THEN engine_now() END;
     IF _new.phase = 'deleted' AND _old.phase <> 'deleted' THEN
         PERFORM wpaas_quota(_old, -1, -wpaas_nodes(_old));
-        PERFORM wpaas_keep_final(_old, p ->> 'final_snapshot') WHERE p ->> 'final_snapshot' IS NOT NULL;
+        PERFORM wpaas_gone(p_instance);
+        PERFORM wpaas_keep(_old, 'final', p ->> 'final_snapshot') WHERE p ->> 'final_snapshot' IS NOT NULL;
     END IF;
+    PERFORM wpaas_keep(_old, 'replaced', s) FROM jsonb_array_elements_text(p -> 'replaced') AS s;
+    PERFORM wpaas_load(_old, _new);
     IF _new IS DISTINCT FROM _old THEN
         UPDATE wpaas_instance SET phase = _new.phase, observed_generation = greatest(observed_generation, _new.observed_generation), ready_instances = _new.ready_instances, code_version = _new.code_version,
             version_wanted = COALESCE((p ->> 'fall_back')::int, version_wanted), conditions = _new.conditions, domain_states = _new.domain_states, address = _new.address, alarm = _new.alarm, alarm_date = _new.alarm_date,
@@ -71,13 +74,72 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION wpaas_waiting(uuid) IS 'The jobs that wait for a site to come to be as it is wanted.';
 
-CREATE OR REPLACE FUNCTION wpaas_keep_final(p_site wpaas_instance, p_snapshot text) RETURNS void
+CREATE OR REPLACE FUNCTION wpaas_keep(p_site wpaas_instance, p_reason text, p_snapshot text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     INSERT INTO wpaas_backup (id, instance_id, tenant_customer_id, org_id, accreditation_id, reason, snapshot)
-    VALUES (new_id(), p_site.id, p_site.tenant_customer_id, p_site.org_id, p_site.accreditation_id, 'final', p_snapshot) ON CONFLICT DO NOTHING;
+    VALUES (new_id(), p_site.id, p_site.tenant_customer_id, p_site.org_id, p_site.accreditation_id, p_reason, p_snapshot) ON CONFLICT DO NOTHING;
 END $$;
-COMMENT ON FUNCTION wpaas_keep_final(wpaas_instance, text) IS 'What is left of a site: the last snapshot.';
+COMMENT ON FUNCTION wpaas_keep(wpaas_instance, text, text) IS 'A snapshot that is left of a database that was removed.';
+
+CREATE OR REPLACE FUNCTION wpaas_gone(p_instance uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    UPDATE wpaas_backup SET expired_date = engine_now(), updated_date = engine_now(), updated_by = caller_name() WHERE instance_id = p_instance AND expired_date IS NULL AND reason <> 'final';
+    UPDATE wpaas_version SET snapshot = NULL, artifact = NULL, updated_date = engine_now(), updated_by = caller_name() WHERE instance_id = p_instance AND (snapshot IS NOT NULL OR artifact IS NOT NULL);
+    PERFORM wpaas_hook_forget(p_instance);
+    DELETE FROM wpaas_link WHERE instance_id = p_instance;
+END $$;
+COMMENT ON FUNCTION wpaas_gone(uuid) IS 'What went with a site: its backups but the last, its code, hook and links.';
+
+CREATE OR REPLACE FUNCTION wpaas_load(p_old wpaas_instance, p_new wpaas_instance) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _is constant boolean := p_new.conditions ? 'LoadHigh';
+BEGIN
+    INSERT INTO audit_trail_log (table_name, row_id, tenant_customer_id, org_id, operation, to_state, reason)
+    SELECT 'wpaas_instance', p_new.id, p_new.tenant_customer_id, p_new.org_id, 'transition', CASE WHEN _is THEN 'overloaded' ELSE 'relieved' END, p_new.conditions -> 'LoadHigh' ->> 'reason'
+    WHERE _is <> (p_old.conditions ? 'LoadHigh');
+END $$;
+COMMENT ON FUNCTION wpaas_load(wpaas_instance, wpaas_instance) IS 'Tells once that the nodes of a site have too much to do, and once that they have not any more: events wpaas_instance.overloaded, .relieved.';
+
+CREATE OR REPLACE FUNCTION wpaas_is_known(p_accreditation uuid, p_name text) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: asked by the reconcile pass.
+BEGIN
+    RETURN EXISTS (SELECT FROM wpaas_backup WHERE accreditation_id = p_accreditation AND snapshot = p_name)
+        OR EXISTS (SELECT FROM wpaas_version AS v JOIN wpaas_instance AS i ON i.id = v.instance_id WHERE i.accreditation_id = p_accreditation AND v.snapshot = p_name)
+        OR EXISTS (SELECT FROM wpaas_instance AS i JOIN org AS o ON o.id = i.org_id WHERE i.accreditation_id = p_accreditation AND i.deleted_date IS NULL
+            AND p_name IN (format('provision/%s/%s', o.slug, wpaas_key(i.id)), format('%s-%s', wpaas_key(i.id), i.database_revision)));
+END $$;
+COMMENT ON FUNCTION wpaas_is_known(uuid, text) IS 'Whether a snapshot, database or secret that was found belongs to a site.';
+
+-- Strays ---------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION wpaas_strays(p_job uuid, p_claim_no bigint, p_accreditation uuid, p_found jsonb) RETURNS TABLE (arn text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: strays are written only through here.
+#variable_conflict use_column
+BEGIN
+    PERFORM effect_fence(p_job, p_claim_no);
+    WITH found AS (
+        SELECT DISTINCT x.arn, x.instance FROM jsonb_to_recordset(p_found) AS x (arn text, instance text)
+        WHERE NOT EXISTS (SELECT FROM wpaas_instance AS i WHERE i.id = uuid_of(x.instance) AND i.accreditation_id = p_accreditation AND i.deleted_date IS NULL)
+            -- The last snapshots of those that are gone are to stay.
+            AND NOT EXISTS (SELECT FROM wpaas_backup AS b WHERE b.instance_id = uuid_of(x.instance) AND x.arn LIKE '%:snapshot:' || b.snapshot)),
+        seen AS (INSERT INTO wpaas_stray AS s (accreditation_id, arn, instance) SELECT p_accreditation, f.arn, f.instance FROM found AS f ON CONFLICT (accreditation_id, arn) DO UPDATE SET last_date = engine_now())
+    DELETE FROM wpaas_stray AS s WHERE s.accreditation_id = p_accreditation AND s.arn NOT IN (SELECT f.arn FROM found AS f);
+    RETURN QUERY SELECT s.arn FROM wpaas_stray AS s WHERE s.accreditation_id = p_accreditation AND wpaas_stray_goes(s);
+END $$;
+COMMENT ON FUNCTION wpaas_strays(uuid, bigint, uuid, jsonb) IS 'Takes all things of an account that have the tag of a site, [{"arn", "instance"}]; returns those without a site that are to be removed.';
+
+CREATE OR REPLACE FUNCTION wpaas_stray_goes(p wpaas_stray) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    -- A database that was put back to an earlier time has forgotten sites: what holds data is for a person to decide.
+    RETURN p.last_date - p.seen_date >= interval '1 hour' AND setting_value('hosting_stray_removal') = 'true' AND p.arn !~ ':(rds|elasticfilesystem|secretsmanager|s3):';
+END $$;
+COMMENT ON FUNCTION wpaas_stray_goes(wpaas_stray) IS 'Whether a stray is removed: seen twice, an hour apart, and not somebody''s data.';
 
 CREATE OR REPLACE FUNCTION wpaas_resolved(p_job uuid, p_claim_no bigint, p_instance uuid, p_number int, p_ref text, p_artifact text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -194,6 +256,7 @@ BEGIN
     INSERT INTO provision_wpaas_delete (tenant_customer_id, org_id, accreditation_id, instance_id)
     SELECT i.tenant_customer_id, i.org_id, i.accreditation_id, i.id FROM customer AS c JOIN tenant_customer AS a ON a.customer_id = c.id JOIN wpaas_instance AS i ON i.tenant_customer_id = a.id
     WHERE c.removal_date <= engine_now() AND c.removed_date IS NULL AND i.deleted_date IS NULL AND NOT i.is_deletion_wanted;
+    PERFORM sweep_wpaas_pushes();
     INSERT INTO provision_wpaas_backup (tenant_customer_id, org_id, accreditation_id, instance_id, reason)
     SELECT i.tenant_customer_id, i.org_id, i.accreditation_id, i.id, 'scheduled' FROM wpaas_watch AS w JOIN wpaas_instance AS i ON i.id = w.instance_id
     WHERE w.backup_date <= engine_now() AND i.backup_hours > 0 AND i.deleted_date IS NULL AND NOT i.is_deletion_wanted AND i.observed_generation > 0
@@ -205,4 +268,4 @@ EXCEPTION WHEN lock_not_available THEN
     -- Somebody is at one of these rows; the next sweep comes soon.
     RETURN 0;
 END $$;
-COMMENT ON FUNCTION sweep_wpaas() IS 'Wakes who was woken too early, makes the backups that are due, and takes down the sites of customers that go; returns how many backups.';
+COMMENT ON FUNCTION sweep_wpaas() IS 'Wakes who was woken too early, begins what was pushed, makes the backups that are due, and takes down the sites of customers that go; returns how many backups.';

@@ -198,8 +198,20 @@ BEGIN
     INSERT INTO wpaas_version (instance_id, tenant_customer_id, org_id, number, resolved_ref) VALUES (_site.id, _site.tenant_customer_id, _site.org_id, 0, 'stock');
     INSERT INTO wpaas_version (instance_id, tenant_customer_id, org_id, number, code_url, code_ref)
     SELECT _site.id, _site.tenant_customer_id, _site.org_id, 1, _site.code_url, _site.code_ref WHERE _site.code_url IS NOT NULL;
+    INSERT INTO cost_tag (tag, tenant_customer_id, org_id, accreditation_id, module)
+    VALUES (wpaas_cost_tag(_site.org_id, _site.accreditation_id), _site.tenant_customer_id, _site.org_id, _site.accreditation_id, 'hosting') ON CONFLICT DO NOTHING;
+    INSERT INTO schedule (name, job_type, accreditation_id, every, next_date)
+    VALUES ('find strays ' || _site.accreditation_id, 'wpaas_stray', _site.accreditation_id, interval '30 minutes', engine_now() + interval '30 minutes') ON CONFLICT DO NOTHING;
 END $$;
-COMMENT ON FUNCTION wpaas_make(wpaas_instance) IS 'Stores a new site, counted against the quotas, with the versions of its code that are known.';
+COMMENT ON FUNCTION wpaas_make(wpaas_instance) IS 'Stores a new site, counted against the quotas, with the versions of its code that are known; has the AWS account asked for costs and strays.';
+
+CREATE OR REPLACE FUNCTION wpaas_cost_tag(p_org uuid, p_accreditation uuid) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    -- Tags are unique; an org may have sites in several accounts.
+    RETURN format('hosting-%s-%s', (SELECT slug FROM org WHERE id = p_org), right(p_accreditation::text, 8));
+END $$;
+COMMENT ON FUNCTION wpaas_cost_tag(uuid, uuid) IS 'The tag by which AWS tells what the sites of an org cost.';
 
 CREATE OR REPLACE FUNCTION wpaas_changed(p_site wpaas_instance, p_changes jsonb) RETURNS wpaas_instance
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -219,6 +231,9 @@ BEGIN
         PERFORM wpaas_check_code(_site.code_url, _site.code_ref, _site);
         INSERT INTO wpaas_version (instance_id, tenant_customer_id, org_id, number, code_url, code_ref, resolved_ref)
         SELECT p_site.id, p_site.tenant_customer_id, p_site.org_id, max(number) + 1, _site.code_url, _site.code_ref, CASE WHEN _site.code_url IS NULL THEN 'stock' END FROM wpaas_version WHERE instance_id = p_site.id RETURNING number INTO _site.version_wanted;
+    END IF;
+    IF ('dedicated_ip' = ANY (p_site.features)) <> ('dedicated_ip' = ANY (_site.features)) THEN
+        PERFORM refuse('PV409', 'a site keeps the kind of address it was made with', 'dedicated_ip', 'make a new site, and bring the data there');
     END IF;
     PERFORM wpaas_check(_site);
     RETURN _site;

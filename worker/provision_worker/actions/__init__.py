@@ -71,6 +71,7 @@ def default_actions() -> Actions:
         "provision_wpaas_backup": Action(hosting.backup),
         "provision_wpaas_restore": Action(hosting.restore),
         "provision_wpaas_delete": Action(hosting.delete),
+        "wpaas_stray": Action(hosting.find_strays),
         "provision_ssl_create": Action(certificate.create),
         "provision_ssl_renew": Action(certificate.renew),
         "provision_ssl_revoke": Action(certificate.revoke),

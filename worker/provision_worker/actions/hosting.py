@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from psycopg.types.json import Jsonb
 
 from provision_worker.effects import Thing, fenced
-from provision_worker.hosting import act, source
+from provision_worker.hosting import act, source, stray
 from provision_worker.hosting.look import look
 from provision_worker.hosting.model import Memory, Network, Plan, Site
 from provision_worker.hosting.observe import code_of, is_missing
@@ -69,7 +69,7 @@ class Wanted:
 _SAME = (
     *("id", "key", "org_key", "name", "org", "cid", "hostname", "version", "artifact", "artifacts", "is_resolved"),
     *("is_suspended", "is_deletion_wanted", "database_revision", "generation", "has_served", "is_changing"),
-    "is_last_of_org",
+    *("is_last_of_org", "cost_tag", "load_percent"),
 )
 
 
@@ -142,6 +142,7 @@ def _findings(wanted: Wanted, made: Plan | None, problem: Exception | None) -> d
         status["alarm"] = (made and made.alarm) or f"{failures} looks in a row failed: {problem}"[:500]
     found = {"status": status, "failures": failures, "read_date": row["read_date"]}
     found |= {"memory": made.memory.document()} if made else {}
+    found |= {"replaced": made.replaced} if made and not problem else {}
     found |= {"fall_back": made.fall_back} if made and made.fall_back is not None else {}
     if made and made.phase == "deleted" and made.has_final_snapshot:
         found["final_snapshot"] = wanted.site.final_snapshot
@@ -231,10 +232,10 @@ def update(task: Task) -> Outcome:
     wanted = _read(task)
     if wanted is None:
         return failed("the web site is not there any more")
-    if not wanted.site.is_resolved and wanted.row["code_version"] is not None:
+    if not task.state.get("is_kept") and wanted.row["code_version"] not in (None, wanted.site.version):
         _keep_version(task, wanted)
     _fetch(task, wanted)
-    return _wait(task, wanted, int(task.job.data["generation"]))
+    return _wait(task, wanted, int(task.job.data["generation"]), {"is_kept": True})
 
 
 def _keep_version(task: Task, wanted: Wanted) -> None:
@@ -252,6 +253,8 @@ def backup(task: Task) -> Outcome:
     wanted = _read(task)
     if wanted is None:
         return failed("the web site is not there any more")
+    if wanted.site.is_deletion_wanted:
+        return failed("the web site is being deleted")
     name = task.job.data["snapshot"]
     _snapshot(task, wanted.site, name)
     snapshot = task.site.account.rds.describe_db_snapshots(DBSnapshotIdentifier=name)["DBSnapshots"][0]
@@ -355,3 +358,21 @@ def delete(task: Task) -> Outcome:
 def _left(wanted: Wanted) -> list[str]:
     problem = wanted.row["conditions"].get("ProviderError")
     return ["deleting", *([problem["reason"]] if problem else [])]
+
+
+# What is left of sites that are gone ----------------------------------------------------------------------------------
+
+
+def find_strays(task: Task) -> Outcome:
+    """Notes what has the tag of a site that is not there, and removes what may go: seen for an hour, and no data."""
+    account = task.site.account
+    found = [{"arn": arn, "instance": instance} for arn, instance in stray.tagged(account)]
+    claim = {"job": task.job.job_id, "claim_no": task.job.claim_no, "accreditation": task.site.accreditation.id}
+    with fenced():
+        going = [row["arn"] for row in task.resources.rows("hosting", "strays", **claim, found=Jsonb(found))]
+    removed = 0
+    for arn in sorted(going, key=stray.order):
+        with fenced():
+            task.resources.row("hosting", "fence", job=task.job.job_id, claim_no=task.job.claim_no)
+        removed += stray.remove(account, arn)
+    return completed({"tagged": len(found), "removed": removed})

@@ -16,7 +16,7 @@ from provision_worker.effects import fenced
 from provision_worker.job import Lease, Outcome, again, completed
 from provision_worker.task import Site, Task
 
-from . import allocation, certificate, contact, deployment, domain, host, lifecycle, registrar, transfer
+from . import allocation, certificate, contact, deployment, domain, host, hosting, lifecycle, registrar, transfer
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +55,9 @@ FIND: dict[str, Callable[[Site, dict[str, Any], UUID], str | None]] = {
     "repository.create": deployment.find_repository,
     "project.create": deployment.find_repository,
     "image.build": deployment.find_repository,
+    "secret.create": hosting.find_secret,
+    "snapshot.create": hosting.find_snapshot,
+    "database.restore": hosting.find_database,
 }
 FIND |= dict.fromkeys(registrar.OPERATIONS, registrar.find)
 # By inventory table: why the thing of that name is not there any more, or None.
@@ -65,6 +68,7 @@ WHY_MISSING: dict[str, Callable[[Site, str], str | None]] = {
     "allocation": allocation.why_missing,
     "certificate": certificate.why_missing,
     "compute_cluster": deployment.why_cluster_missing,
+    "wpaas_backup": hosting.why_missing,
 }
 # At Route 53 Domains, where there are no contacts and hosts apart from domains.
 WHY_MISSING_AT_AWS: dict[str, Callable[[Site, str], str | None]] = WHY_MISSING | {

@@ -1,8 +1,8 @@
 """Making what a plan says. Each step is one change, or a few that may be made twice.
 
 What there is already was seen before a step was planned; if it came into being since, or a dead worker had made it, AWS
-says so, and the next look finds it. Everything of a site carries its id as a tag, everything its org's slug, by which
-Cost Explorer tells the orgs apart.
+says so, and the next look finds it. Everything of a site carries its id as a tag, everything its org's slug and the
+tag by which Cost Explorer tells what the org costs.
 """
 
 import base64
@@ -16,6 +16,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from provision_worker.providers.aws import Account
+from provision_worker.providers.cloud import COST
 
 from .model import Seen, Site, Step
 from .observe import DIGEST_TAG, INSTANCE_TAG, LEFT_ALONE, code_of, is_missing, plain
@@ -50,10 +51,10 @@ _THERE = frozenset(
 def tags(site: Site, *, is_shared: bool = False) -> dict[str, str]:
     """What everything is marked with; what an org's sites share carries no site's id."""
     own = {} if is_shared else {INSTANCE_TAG: site.id}
-    return own | {ORG_TAG: site.org, "provision:customer": site.cid}
+    return own | {ORG_TAG: site.org, "provision:customer": site.cid} | ({COST: site.cost_tag} if site.cost_tag else {})
 
 
-def tag_list(site: Site, *, is_shared: bool = False) -> list[dict[str, str]]:
+def tag_list(site: Site, *, is_shared: bool = False) -> list[Any]:
     """The same as most services take it."""
     return [{"Key": key, "Value": value} for key, value in tags(site, is_shared=is_shared).items()]
 
@@ -188,6 +189,15 @@ class Actor:
             DBName="wordpress",
             **database_settings(self.site, self.seen.security["data"]),
         )
+
+    def database_standby(self, name: str, is_wanted: bool) -> None:
+        self.account.rds.modify_db_instance(DBInstanceIdentifier=name, MultiAZ=is_wanted, ApplyImmediately=True)
+
+    def snapshot_remove(self, name: str) -> None:
+        self.account.rds.delete_db_snapshot(DBSnapshotIdentifier=name)
+
+    def artifact_remove(self, key: str) -> None:
+        self.account.s3.delete_object(Bucket=self.site.network.bucket, Key=key)
 
     def database_remove(self, name: str, snapshot: str | None) -> None:
         rds = self.account.rds
@@ -326,7 +336,7 @@ class Actor:
             TargetType="instance",
             HealthCheckProtocol="HTTP",
             HealthCheckPath="/healthz",
-            Tags=tag_list(self.site),  # type: ignore[arg-type]
+            Tags=tag_list(self.site),
             **protocol,
         )
 
@@ -348,7 +358,7 @@ class Actor:
             Name=self.site.balancer_name,
             SecurityGroups=[self.seen.security["web"]],
             Scheme="internet-facing",
-            Tags=tag_list(self.site, is_shared=not self.site.is_dedicated),  # type: ignore[arg-type]
+            Tags=tag_list(self.site, is_shared=not self.site.is_dedicated),
             **place,
         )
 
@@ -390,7 +400,7 @@ class Actor:
             Priority=priority,
             Conditions=[{"Field": "host-header", "HostHeaderConfig": {"Values": list(hosts)}}],
             Actions=[{"Type": "forward", "TargetGroupArn": target}],
-            Tags=tag_list(self.site),  # type: ignore[arg-type]
+            Tags=tag_list(self.site),
         )
 
     def rule_remove(self, arn: str) -> None:
@@ -406,7 +416,7 @@ class Actor:
             SubjectAlternativeNames=list(names),
             ValidationMethod="DNS",
             IdempotencyToken=token,
-            Tags=tag_list(self.site),  # type: ignore[arg-type]
+            Tags=tag_list(self.site),
         )
 
     def certificate_remove(self, arn: str) -> None:

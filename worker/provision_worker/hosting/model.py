@@ -38,6 +38,8 @@ class Site:
     cid: str
     hostname: str
     network: Network
+    cost_tag: str = ""
+    """By which Cost Explorer tells what the org's sites cost."""
     nodes: int = 1
     """How many where the load does not decide."""
     range: tuple[int, int] | None = None
@@ -58,6 +60,8 @@ class Site:
     is_changing: bool = True
     """Whether a generation is on its way that has not come true yet."""
     is_last_of_org: bool = False
+    load_percent: int = 85
+    """From which load a site of fixed size has too much to do."""
 
     @property
     def database_name(self) -> str:
@@ -115,6 +119,8 @@ class Database:
     status: str
     host: str | None = None
     is_protected: bool = True
+    has_standby: bool = False
+    """Or will have, as it was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +217,10 @@ class Seen:
     """What the names of ours in the zone lead to."""
     address: tuple[str, str] | None = None
     """Allocation id and IP of its own address."""
-    final_snapshot: str | None = None
-    """Its status."""
+    snapshots: Mapping[str, str] = field(default_factory=dict)
+    """Status of all of its databases' snapshots by name; looked at when it is being deleted."""
+    artifacts: tuple[str, ...] = ()
+    """Keys of the copies of its code; likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +253,8 @@ class Memory:
 
     certificates: dict[str, str] = field(default_factory=dict)
     """ARNs by the first name in them: listing all of an account takes longer than looking at one."""
+    load: dict[str, float] = field(default_factory=dict)
+    """Per cent of processor and memory, and `at`, when that was asked: CloudWatch knows it every five minutes."""
 
     def document(self) -> Json:
         """As it is kept."""
@@ -271,6 +281,12 @@ class Plan:
     domain_states: list[Json] = field(default_factory=list)
     address: str | None = None
     has_final_snapshot: bool = False
+
+    @property
+    def replaced(self) -> list[str]:
+        """Snapshots that are left of databases which the plan removes."""
+        removed = (step.given for step in self.steps if step.action == "database.remove")
+        return [given["snapshot"] for given in removed if self.phase != "deleting" and given["snapshot"]]
 
 
 def digest_of(site: Site, database_host: str, files: str) -> str:

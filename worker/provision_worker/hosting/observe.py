@@ -2,8 +2,10 @@
 that what a dead worker has made is found like any other; only certificates, whose names are no keys, are remembered.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
@@ -31,6 +33,9 @@ DIGEST_TAG = "provision:digest"
 """What a node was started from: a tag of the group that its nodes get when they start."""
 LEFT_ALONE = ("ReplaceUnhealthy", "AZRebalance")
 """What the group is kept from doing by itself: it would replace all ill nodes at once."""
+LOAD_SECONDS = 300.0
+"""How often CloudWatch is asked: it knows no more."""
+_METRICS = {"processor": ("AWS/EC2", "CPUUtilization"), "memory": ("CWAgent", "mem_used_percent")}
 _ROLES = ("web", "node", "data")
 _MISSING = frozenset(
     {
@@ -87,6 +92,7 @@ class _Look:
         template, target = self.template(), self.target()
         group, members = self.group()
         health = self.health(target)
+        self.load(group)
         return Seen(
             secret=self.secret(),
             security=self.security(),
@@ -101,7 +107,8 @@ class _Look:
             certificates=self.certificates(),
             records=self.records(),
             address=self.address(),
-            final_snapshot=self.final_snapshot(),
+            snapshots=dict(self.snapshots()) if self.site.is_deletion_wanted else {},
+            artifacts=tuple(self.artifacts()) if self.site.is_deletion_wanted else (),
         )
 
     def secret(self) -> str | None:
@@ -125,18 +132,26 @@ class _Look:
     def databases(self) -> Iterator[Database]:
         """The one in use, those before it, and one that a restore may be making."""
         names = [f"{self.site.key}-{number}" for number in range(1, self.site.database_revision + 2)]
-        filters = [{"Name": "db-instance-id", "Values": names}]
+        filters: Any = [{"Name": "db-instance-id", "Values": names}]
         answer = _found(lambda: self.account.rds.describe_db_instances(Filters=filters))
         for found in answer["DBInstances"] if answer else ():
             host = found.get("Endpoint", {}).get("Address")
-            yield Database(found["DBInstanceIdentifier"], found["DBInstanceStatus"], host, found["DeletionProtection"])
+            has_standby = found.get("PendingModifiedValues", {}).get("MultiAZ", found["MultiAZ"])
+            name, status = found["DBInstanceIdentifier"], found["DBInstanceStatus"]
+            yield Database(name, status, host, found["DeletionProtection"], has_standby)
 
-    def final_snapshot(self) -> str | None:
-        if not self.site.is_deletion_wanted:
-            return None
-        name = self.site.final_snapshot
-        answer = _found(lambda: self.account.rds.describe_db_snapshots(DBSnapshotIdentifier=name))
-        return answer["DBSnapshots"][0]["Status"] if answer and answer["DBSnapshots"] else None
+    def snapshots(self) -> Iterator[tuple[str, str]]:
+        """Those that RDS does not remove by itself, of all databases that the site has had."""
+        pages = self.account.rds.get_paginator("describe_db_snapshots")
+        for number in range(1, self.site.database_revision + 2):
+            name = f"{self.site.key}-{number}"
+            for page in pages.paginate(DBInstanceIdentifier=name, SnapshotType="manual"):
+                yield from ((one["DBSnapshotIdentifier"], one["Status"]) for one in page["DBSnapshots"])
+
+    def artifacts(self) -> Iterator[str]:
+        pages = self.account.s3.get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=self.site.network.bucket, Prefix=f"artifacts/{self.site.key}/"):
+            yield from (one["Key"] for one in page.get("Contents", ()))
 
     def files(self) -> Files | None:
         answer = _found(lambda: self.account.efs.describe_file_systems(CreationToken=self.site.key))
@@ -207,6 +222,36 @@ class _Look:
             digest = next((tag["Value"] for tag in machine.get("Tags", ()) if tag["Key"] == DIGEST_TAG), "")
             is_routed = id in health or state != "starting" or not member or member["LifecycleState"] != "InService"
             yield Node(id, state, machine["LaunchTime"], digest, member is not None, is_routed)
+
+    def load(self, group: Group | None) -> None:
+        """Notes how much the nodes have to do: the least of the last ten minutes. Where the load decides about their
+        number, it is no news; where CloudWatch does not tell, nothing is known.
+        """
+        if group is None or self.site.range or self.site.is_suspended or self.site.is_deletion_wanted:
+            self.memory.load = {}
+        elif time.time() - self.memory.load.get("at", 0) >= LOAD_SECONDS:
+            self.memory.load = {"at": time.time()}
+            with suppress(ClientError):
+                self.memory.load |= self.measured()
+
+    def measured(self) -> dict[str, float]:
+        group = [{"Name": "AutoScalingGroupName", "Value": self.site.key}]
+        queries: Any = [
+            {
+                "Id": id,
+                "MetricStat": {
+                    "Metric": {"Namespace": space, "MetricName": metric, "Dimensions": group},
+                    "Period": 300,
+                    "Stat": "Average",
+                },
+            }
+            for id, (space, metric) in _METRICS.items()
+        ]
+        now = datetime.now(UTC)
+        answer = self.account.cloudwatch.get_metric_data(
+            MetricDataQueries=queries, StartTime=now - timedelta(minutes=15), EndTime=now, ScanBy="TimestampDescending"
+        )
+        return {one["Id"]: min(one["Values"][:2]) for one in answer["MetricDataResults"] if one["Values"]}
 
     # The way to the site
 

@@ -7,7 +7,7 @@ other way round.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from .model import Balancer, Certificate, Group, Memory, Node, Plan, Seen, Site, Step, digest_of
@@ -53,6 +53,7 @@ class _Upkeep:
             self.say("NodesReady", False, "what nodes need is not there yet")
         self.certificates()
         self.routes()
+        self.load()
         self.conclude()
         return self.made
 
@@ -92,6 +93,9 @@ class _Upkeep:
                 self.memory.databases.append(name)
             is_usable = found.status in USABLE and found.host is not None
             self.say("DatabaseReady", is_usable, "" if is_usable else f"the database is {found.status}")
+            has_standby = "database_standby" in self.site.features
+            if is_usable and found.has_standby != has_standby:
+                self.step("database.standby", name=name, is_wanted=has_standby)
             if found.status in ALARM_STATUSES:
                 self.alarm(f"the database {name} is {found.status}")
         elif name in self.memory.databases or self.site.has_served or self.site.database_revision > 1:
@@ -347,6 +351,13 @@ class _Upkeep:
         found = self.seen.certificates.get(domain)
         return bool(found and found.is_issued)
 
+    def load(self) -> None:
+        """Too much to do is said, and does not make the site any other than ready."""
+        load = self.memory.load
+        high = [what for what in ("processor", "memory") if load.get(what, 0) >= self.site.load_percent]
+        if high:
+            self.say("LoadHigh", True, ", ".join(f"{what} {load[what]:.0f} %" for what in high))
+
     # The end
 
     def conclude(self) -> None:
@@ -387,7 +398,7 @@ class _Deletion:
             if self.made.steps or self.made.is_waiting:
                 return self.made
         self.made.phase, self.made.is_done = "deleted", True
-        self.made.has_final_snapshot = self.seen.final_snapshot is not None
+        self.made.has_final_snapshot = self.site.final_snapshot in self.seen.snapshots
         return self.made
 
     def step(self, action: str, **given: object) -> None:
@@ -454,6 +465,11 @@ class _Deletion:
         self.made.is_waiting = not self.made.steps and bool(self.seen.databases)
 
     def ground(self) -> None:
+        for name in self.seen.snapshots:
+            if name != self.site.final_snapshot:
+                self.step("snapshot.remove", name=name)
+        for key in self.seen.artifacts:
+            self.step("artifact.remove", key=key)
         if self.site.is_last_of_org:
             if self.seen.has_subnets:
                 self.step("subnets.remove")
@@ -463,8 +479,3 @@ class _Deletion:
                     self.step("security.remove", id=self.seen.security[role])
         if self.seen.secret:
             self.step("secret.remove")
-
-
-def stray(first_seen: Mapping[str, datetime], found: Sequence[str], now: datetime, wait: timedelta) -> list[str]:
-    """Things with our tag and no row: those that were seen before, long enough ago, may be removed."""
-    return [name for name in found if name in first_seen and now - first_seen[name] >= wait]

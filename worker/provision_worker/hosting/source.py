@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
@@ -69,7 +70,7 @@ def _kept(account: Account, bucket: str, name: str) -> Artifact | None:
 
 def _from_s3(account: Account, bucket: str, name: str, url: str, ref: str | None) -> Artifact:
     parts = urlsplit(url)
-    source = {"Bucket": parts.netloc, "Key": parts.path.lstrip("/")} | ({"VersionId": ref} if ref else {})
+    source: Any = {"Bucket": parts.netloc, "Key": parts.path.lstrip("/")} | ({"VersionId": ref} if ref else {})
     try:
         head = account.s3.head_object(**source)
         if head["ContentLength"] > LIMIT_BYTES:

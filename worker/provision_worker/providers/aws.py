@@ -25,14 +25,20 @@ if TYPE_CHECKING:
     from types_boto3_acm import ACMClient
     from types_boto3_autoscaling import AutoScalingClient
     from types_boto3_ce import CostExplorerClient
+    from types_boto3_cloudwatch import CloudWatchClient
     from types_boto3_codebuild import CodeBuildClient
     from types_boto3_ec2 import EC2Client
     from types_boto3_ecr import ECRClient
     from types_boto3_ecs import ECSClient
+    from types_boto3_efs import EFSClient
     from types_boto3_elbv2 import ElasticLoadBalancingv2Client
     from types_boto3_iam import IAMClient
+    from types_boto3_rds import RDSClient
+    from types_boto3_resourcegroupstaggingapi import ResourceGroupsTaggingAPIClient
     from types_boto3_route53 import Route53Client
     from types_boto3_route53domains import Route53DomainsClient
+    from types_boto3_s3 import S3Client
+    from types_boto3_secretsmanager import SecretsManagerClient
     from types_boto3_sesv2 import SESV2Client
 
 T = TypeVar("T")
@@ -134,24 +140,34 @@ class Account:
     # The stubs of these are not among what the tests install.
 
     @cached_property
-    def efs(self) -> Any:
+    def cloudwatch(self) -> "CloudWatchClient":
+        """CloudWatch."""
+        return self._client(lambda options: self._session.client("cloudwatch", **options))
+
+    @cached_property
+    def efs(self) -> "EFSClient":
         """Elastic File System."""
         return self._client(lambda options: self._session.client("efs", **options))
 
     @cached_property
-    def rds(self) -> Any:
+    def rds(self) -> "RDSClient":
         """Relational Database Service."""
         return self._client(lambda options: self._session.client("rds", **options))
 
     @cached_property
-    def s3(self) -> Any:
+    def s3(self) -> "S3Client":
         """Simple Storage Service."""
         return self._client(lambda options: self._session.client("s3", **options))
 
     @cached_property
-    def secrets(self) -> Any:
+    def secrets(self) -> "SecretsManagerClient":
         """Secrets Manager."""
         return self._client(lambda options: self._session.client("secretsmanager", **options))
+
+    @cached_property
+    def tagging(self) -> "ResourceGroupsTaggingAPIClient":
+        """What there is with which tags, of all services."""
+        return self._client(lambda options: self._session.client("resourcegroupstaggingapi", **options))
 
     @cached_property
     def organizations(self) -> Any:
