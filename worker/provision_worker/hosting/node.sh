@@ -60,7 +60,10 @@ PHP
         printf 'admin:%s\n' "$(secret .basic_auth_password | openssl passwd -6 -stdin)" > /etc/nginx/provision.htpasswd
         auth='auth_basic "preview"; auth_basic_user_file /etc/nginx/provision.htpasswd;'
     fi
-    sed -e "s|@HOST@|$1|" -e "s|@ROOT@|$root|" -e "s|@AUTH@|$auth|" /opt/provision/nginx.conf > "/etc/nginx/sites/$1.conf"
+    # Whoever comes by another name comes by one of the customer's own.
+    default=
+    [ "$1" != "$HOST" ] || default=' default_server'
+    sed -e "s|@HOST@|$1|" -e "s|@ROOT@|$root|" -e "s|@AUTH@|$auth|" -e "s|@DEFAULT@|$default|" /opt/provision/nginx.conf > "/etc/nginx/sites/$1.conf"
     chown -R www-data "$root"
 }
 @SITES@

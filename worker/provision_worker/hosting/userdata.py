@@ -1,6 +1,6 @@
 """What a node does when it starts, as a shell script: the user data of the launch template.
 
-The image has nginx, PHP, wp-cli, the AWS command line, a MySQL client and EFS's mount helper. The script fetches code
+The image is made by `image/build.sh`. The script fetches code
 and secrets, mounts the shared files, makes WordPress's own database user with the rotating master's help, installs
 WordPress once (under a lock in the shared files) and answers on /healthz from then on. WordPress's own cron is off;
 each minute one node of the site, whoever gets the lock, runs what is due.
