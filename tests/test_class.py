@@ -139,7 +139,7 @@ def test_an_adopted_table_has_what_inheritance_does_not_pass_on(shop: Shop, kind
     for status in shop.values("SELECT id FROM provision_status"):
         assert str(status) in constraints[f"{kind}_status_ck"]
     row = shop.row("SELECT relrowsecurity, reloptions FROM pg_class WHERE oid = %s::regclass", kind)
-    assert row == {"relrowsecurity": True, "reloptions": ["fillfactor=50"]}
+    assert row == {"relrowsecurity": True, "reloptions": ["fillfactor=45"]}
     assert shop.values("SELECT polname FROM pg_policy WHERE polrelid = %s::regclass ORDER BY 1", kind) == [
         "tenant",
         "worker",

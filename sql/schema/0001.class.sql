@@ -326,7 +326,7 @@ BEGIN
         EXECUTE format('ALTER TABLE %I ALTER status_id SET DEFAULT tc_id_from_name(''provision_status'', ''processing''), ALTER processing_date SET DEFAULT engine_now()', p_table);
     END IF;
     -- Rows change soon after they are inserted, and no index holds a column that changes: updates stay on their page.
-    EXECUTE format('ALTER TABLE %I SET (fillfactor = 50)', p_table);
+    EXECUTE format('ALTER TABLE %I SET (fillfactor = 45)', p_table);
     PERFORM class.tenant_policy(quote_ident(p_table)::regclass);
     PERFORM class.copy_comments('class.audit_trail', quote_ident(p_table)::regclass);
     PERFORM class.copy_comments('class.provision', quote_ident(p_table)::regclass);

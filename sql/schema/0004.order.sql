@@ -46,7 +46,7 @@ CREATE TABLE "order" (
     CONSTRAINT order_external_reference_ck CHECK (length(external_reference) <= 255),
     CONSTRAINT order_metadata_ck CHECK (jsonb_typeof(metadata) = 'object'),
     CONSTRAINT order_traceparent_ck CHECK (traceparent ~ '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$')
-) INHERITS (class.audit_trail) WITH (fillfactor = 50);
+) INHERITS (class.audit_trail) WITH (fillfactor = 42);
 CREATE INDEX order_tenant_customer_ix ON "order" (tenant_customer_id, id);
 CREATE INDEX order_external_reference_ix ON "order" (tenant_customer_id, external_reference) WHERE external_reference IS NOT NULL;
 SELECT class.copy_comments('class.audit_trail', '"order"');
@@ -149,7 +149,7 @@ CREATE TABLE order_item_plan (
     CONSTRAINT order_item_plan_status_ck CHECK (status IN ('new', 'waiting', 'processing', 'completed', 'failed', 'cancelled')),
     CONSTRAINT order_item_plan_finished_ck CHECK ((finished_date IS NULL) = (status IN ('new', 'waiting', 'processing'))),
     CONSTRAINT order_item_plan_open_ck CHECK (open_count >= 0 AND (status <> 'processing' OR open_count = 0))
-) WITH (fillfactor = 50);
+) WITH (fillfactor = 45);
 CREATE INDEX order_item_plan_item_ix ON order_item_plan (order_item_id);
 SELECT class.tenant_policy('order_item_plan');
 COMMENT ON TABLE order_item_plan IS 'A step of an item: becomes one row of a provisioning table once the steps it depends on are complete.';
