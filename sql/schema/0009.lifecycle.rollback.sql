@@ -6,7 +6,7 @@ DELETE FROM tld_setting WHERE name = 'contact_model';
 DELETE FROM tld_setting_key WHERE name = 'contact_model';
 DELETE FROM class.provision_kind WHERE table_name IN ('provision_domain_renew', 'provision_domain_delete', 'provision_domain_restore', 'provision_domain_transfer', 'provision_domain_transfer_answer');
 DROP INDEX host_below_ix;
-ALTER TABLE provision_domain DROP COLUMN auto_renew, DROP COLUMN max_price, DROP COLUMN currency;
+ALTER TABLE provision_domain DROP COLUMN auto_renew, DROP COLUMN ds_records, DROP COLUMN max_price, DROP COLUMN currency;
 DROP TABLE registry_message, tld_profile, provision_domain_transfer_answer, provision_domain_transfer, provision_domain_restore, provision_domain_delete, provision_domain_renew, domain_due;
 DELETE FROM domain_contact WHERE contact_id IN (SELECT id FROM contact WHERE name IS NULL);
 DELETE FROM contact WHERE name IS NULL;

@@ -22,9 +22,9 @@ COMMENT ON VIEW v_capacity_request IS 'Requests for nodes. Take them back with c
 CREATE VIEW v_cluster_operation AS
 SELECT p.id, p.cluster_id, p.operation, s.name AS status, p.generation, p.nodes, p.created_date, p.processing_date, p.finished_date, p.job_attempts AS attempts, p.result_message AS message, p.tenant_customer_id, p.org_id
 FROM (
-    SELECT id, cluster_id, 'deploy' AS operation, generation, (plan ->> 'nodes')::int AS nodes, status_id, created_date, processing_date, finished_date, job_attempts, result_message, tenant_customer_id, org_id FROM provision_cluster
-    UNION ALL SELECT id, cluster_id, CASE WHEN is_repair THEN 'repair' ELSE 'scale' END, generation, (plan ->> 'nodes')::int, status_id, created_date, processing_date, finished_date, job_attempts, result_message, tenant_customer_id, org_id FROM provision_cluster_scale
-    UNION ALL SELECT id, cluster_id, CASE WHEN is_redeploy THEN 'redeploy' ELSE 'shutdown' END, NULL, NULL, status_id, created_date, processing_date, finished_date, job_attempts, result_message, tenant_customer_id, org_id FROM provision_cluster_shutdown
+    SELECT id, cluster_id, 'deploy'::text AS operation, generation, (plan ->> 'nodes')::int AS nodes, status_id, created_date, processing_date, finished_date, job_attempts, result_message, tenant_customer_id, org_id FROM provision_cluster
+    UNION ALL SELECT id, cluster_id, CASE WHEN is_repair THEN 'repair' ELSE 'scale' END AS operation, generation, (plan ->> 'nodes')::int AS nodes, status_id, created_date, processing_date, finished_date, job_attempts, result_message, tenant_customer_id, org_id FROM provision_cluster_scale
+    UNION ALL SELECT id, cluster_id, CASE WHEN is_redeploy THEN 'redeploy' ELSE 'shutdown' END AS operation, NULL::int AS generation, NULL::int AS nodes, status_id, created_date, processing_date, finished_date, job_attempts, result_message, tenant_customer_id, org_id FROM provision_cluster_shutdown
 ) AS p JOIN provision_status AS s ON s.id = p.status_id;
 COMMENT ON VIEW v_cluster_operation IS 'What has been done with clusters: deploy, scale, repair, shutdown, redeploy (taken away to be deployed again); with how many nodes, and what came of it.';
 
