@@ -67,12 +67,14 @@ class Site:
         return order
 
     def _lose_a_node(self) -> Expectation:
+        what = "a node is terminated behind its back, and exactly one other takes its place"
         before = self.nodes()
+        if not before:
+            return Expectation(what, False, "no node runs")
         self._ec2.terminate_instances(InstanceIds=[min(before)])
         self._database.value("look", name=NAME)
         self._until(lambda: "processing" if len(self.nodes()) < len(before) else "back", "processing")
         new = self.nodes() - before
-        what = "a node is terminated behind its back, and exactly one other takes its place"
         return Expectation(what, (len(self.nodes()), len(new)) == (2, 1), f"{len(new)} new of {len(self.nodes())}")
 
     def _replace_all(self) -> Expectation:
