@@ -1,5 +1,6 @@
 """Measures a full look at many web sites that are in sync: `python3 run.py bench hosting`."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -88,6 +89,7 @@ def _endpoint() -> Iterator[Any]:
     from tests.aws_proxy import AwsProxy
 
     mend_launch_templates()
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     try:

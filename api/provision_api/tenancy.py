@@ -502,7 +502,7 @@ class Role(BaseModel):
     """What may be held in a membership, or in the whole installation."""
 
     role: str
-    scope: Literal["platform", "customer", "org"]
+    scope: Literal["platform", "customer", "org", "offering"]
     description: str
     permissions: list[str]
 
@@ -511,7 +511,7 @@ class RoleQuery(PageQuery):
     """Which roles."""
 
     after: Named | None = Field(None, description="the last of the page before; the Link header has it")  # type: ignore[assignment]
-    scope: Literal["platform", "customer", "org"] | None = None
+    scope: Literal["platform", "customer", "org", "offering"] | None = None
 
 
 # The nouns ------------------------------------------------------------------------------------------------------------
