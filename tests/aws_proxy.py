@@ -118,6 +118,10 @@ class AwsProxy:
         """Answers calls of that name with an error, without asking."""
         self._failing[name] = (status, code)
 
+    def garble(self, name: str) -> None:
+        """Answers calls of that name with a page for people, as proxies do."""
+        self._failing[name] = (500, "")
+
     @property
     def is_dead(self) -> bool:
         """Whether it has died."""
@@ -198,7 +202,9 @@ _HOP = frozenset({"connection", "content-length", "transfer-encoding", "keep-ali
 
 
 def _error(status: int, code: str, headers: Mapping[str, str]) -> tuple[int, list[tuple[str, str]], bytes]:
-    """An error as the protocol of the call has it."""
+    """An error as the protocol of the call has it; without a code, a page."""
+    if not code:
+        return status, [("Content-Type", "text/html")], b"<!doctype html>\n<title>Error</title>\n"
     if "X-Amz-Target" in headers:
         return (
             status,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from provision_worker.hosting import stray
 from provision_worker.hosting.act import store_secret
 from provision_worker.hosting.look import look
@@ -488,6 +489,16 @@ def test_what_customers_say_cannot_break_out_of_the_script(world: World) -> None
 
 
 # Errors ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["DescribeDBInstances", "CreateDBInstance"])
+def test_an_answer_that_is_none_is_a_problem_of_the_look(world: World, call: str) -> None:
+    keeper = Caretaker(world, world.site())
+    world.proxy.garble(call)
+    looks = (look(world.account, keeper.site, Memory(), keeper.now, lambda: None) for _ in range(9))
+    assert isinstance(next(problem for _, problem in looks if problem), ResponseParserError)
+    world.proxy.heal()
+    keeper.until_done()
 
 
 def test_a_step_that_aws_refuses_does_not_keep_the_others_from_being_made(world: World) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from provision_worker.providers import aws
 from provision_worker.providers.aws import Account
@@ -15,7 +16,9 @@ from .observe import observe
 from .plan import plan
 from .userdata import UserDataError
 
-PROBLEMS = (ClientError, BotoCoreError, UserDataError)
+# The last is what comes of an answer that is none, such as the page of a proxy on the way; it is no BotoCoreError.
+SILENCE = (ClientError, BotoCoreError, ResponseParserError)
+PROBLEMS = (*SILENCE, UserDataError)
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +33,7 @@ def look(
     """
     try:
         seen = observe(account, site, memory)
-    except (ClientError, BotoCoreError) as error:
+    except SILENCE as error:
         return None, error
     made = plan(site, seen, memory, now)
     actor, problem = Actor(account, site, seen), None
