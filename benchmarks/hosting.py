@@ -21,7 +21,9 @@ from provision.database import connect, url_as
 from provision.migrate import migrate
 from provision.settings import load as load_settings
 
-PATIENCE_SECONDS = 900.0
+PATIENCE_SECONDS = 3600.0
+SITES_PER_ORG = 25
+"""Sites of an org share a load balancer, which shows so many certificates."""
 LOOKED = "SELECT count(*) FROM wpaas_watch WHERE wake_date IS NULL"
 QUIET = """
 SELECT NOT EXISTS (SELECT FROM job_lease)
@@ -131,15 +133,15 @@ def _set_up(owner: psycopg.Connection, endpoint: str) -> None:
 
 
 def _order(owner: psycopg.Connection, sites: int) -> None:
-    """An org for each 50: a load balancer takes so many certificates and rules."""
+    """As many sites as their orgs' load balancers take."""
     account = _value(owner, "SELECT id FROM tenant_customer")
-    for first in range(0, sites, 50):
+    for first in range(0, sites, SITES_PER_ORG):
         name = f"org-{first}"
         statement = "INSERT INTO org (tenant_customer_id, kind, name) VALUES (%s, 'hosting', %s) RETURNING id"
         (org,) = owner.execute(statement, [account, name]).fetchone() or ()
         items = [
             {"operation": "wpaas.create", "data": {"name": f"site-{number}"}}
-            for number in range(first, min(first + 50, sites))
+            for number in range(first, min(first + SITES_PER_ORG, sites))
         ]
         owner.execute(ORDER, [account, Jsonb(items), Jsonb({"org_id": str(org)})])
 

@@ -573,6 +573,17 @@ def test_hmac_is_that_of_everybody_else(shop: Shop, key: bytes) -> None:
     assert shop.value("SELECT hmac_sha256(%s, %s)", key, message) == hmac.digest(key, message, "sha256")
 
 
+def test_an_org_has_as_many_sites_as_its_load_balancer_has_certificates(shop: Shop) -> None:
+    shop.connection.execute("UPDATE setting SET value = '3' WHERE name = 'hosting_certificates'")
+    new_site(shop, "first", domains=["www.first.test"])
+    with refused(shop.connection, "PV409", "no room for another certificate"):
+        order(shop, site_item("second", domains=["www.second.test"]))
+    new_site(shop, "second")
+    with refused(shop.connection, "PV409", "no room for another certificate"):
+        order(shop, update_item("first", domains=["www.first.test", "first.test"]))
+    order(shop, site_item("third", features=["dedicated_ip"]), update_item("first", num_instances=2))
+
+
 def test_a_site_keeps_the_kind_of_its_address(shop: Shop) -> None:
     new_site(shop)
     with refused(shop.connection, "PV409", "keeps the kind of address"):

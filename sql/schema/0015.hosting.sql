@@ -405,5 +405,6 @@ INSERT INTO quota_plan_limit VALUES ('small', 'wpaas', 3), ('small', 'wpaas_node
 INSERT INTO setting VALUES ('hosting_converge_seconds', '60', 'how often each web site is looked at when nothing has changed', 'integer', 1, 86400);
 INSERT INTO setting VALUES ('hosting_load_percent', '85', 'from which load of processor or memory on a site of fixed size is an event', 'integer', 1, 100);
 INSERT INTO setting VALUES ('hosting_stray_removal', 'true', 'whether what is left of sites that are gone is removed when it was seen for an hour; data never are');
+INSERT INTO setting VALUES ('hosting_certificates', '25', 'how many certificates a load balancer shows: a quota of the AWS accounts; sites of an org share one, each takes one, and one for each domain', 'integer', 1, 1000);
 INSERT INTO setting VALUES ('hosting_sign_up', 'true', 'whether anybody may make a customer at POST /customers');
 INSERT INTO setting VALUES ('hosting_code_private', 'false', 'whether code may be fetched from private addresses and by http: for tests and demos');

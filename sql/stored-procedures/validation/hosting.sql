@@ -87,6 +87,18 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION wpaas_check_domains(wpaas_instance) IS 'Refuses domains that are malformed, of ours, or of another site.';
 
+CREATE OR REPLACE FUNCTION wpaas_check_room(p_site wpaas_instance) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _others constant bigint := (SELECT COALESCE(sum(1 + cardinality(i.domains)), 0) FROM wpaas_instance AS i
+        WHERE i.org_id = p_site.org_id AND i.accreditation_id = p_site.accreditation_id AND i.id <> p_site.id AND i.deleted_date IS NULL AND 'dedicated_ip' <> ALL (i.features));
+BEGIN
+    IF 'dedicated_ip' <> ALL (p_site.features) AND _others + 1 + cardinality(p_site.domains) > setting_value('hosting_certificates')::int THEN
+        PERFORM refuse('PV409', 'the load balancer of the org has no room for another certificate', format('%s are taken', _others), 'use another org, or the feature dedicated_ip; operators raise the quota and the setting hosting_certificates');
+    END IF;
+END $$;
+COMMENT ON FUNCTION wpaas_check_room(wpaas_instance) IS 'Refuses a site or domain whose certificate the load balancer that the sites of its org share would not show.';
+
 CREATE OR REPLACE FUNCTION wpaas_domain(p_accreditation uuid) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
@@ -112,6 +124,7 @@ BEGIN
     PERFORM wpaas_check_features(p_site.features);
     PERFORM wpaas_check_routes(p_site.routes, p_site);
     PERFORM wpaas_check_domains(p_site);
+    PERFORM wpaas_check_room(p_site);
     IF p_site.num_instances NOT BETWEEN 1 AND 100 OR p_site.min_instances < 1 OR p_site.max_instances NOT BETWEEN p_site.min_instances AND 100 OR (p_site.min_instances IS NULL) <> (p_site.max_instances IS NULL) THEN
         PERFORM refuse('PV422', 'there cannot be so many nodes', format('num_instances %s, min_instances %s, max_instances %s', p_site.num_instances, COALESCE(p_site.min_instances::text, '-'), COALESCE(p_site.max_instances::text, '-')), 'from 1 to 100, the least not above the most');
     ELSIF 'autoscale' = ANY (p_site.features) AND p_site.min_instances IS NULL THEN
