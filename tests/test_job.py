@@ -746,4 +746,4 @@ def test_a_contacts_job_carries_what_the_registry_needs(shop: Shop) -> None:
 
 def test_a_hosts_job_carries_name_and_addresses(shop: Shop) -> None:
     shop.order(host_item("ns1.example.net"))
-    assert shop.claim()[0]["data"] == {"name": "ns1.example.net", "addresses": []}
+    assert shop.claim()[0]["data"] == {"name": "ns1.example.net", "addresses": [], "is_object": True}

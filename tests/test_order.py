@@ -53,7 +53,9 @@ def test_the_domain_is_registered_with_the_handles_of_its_contacts_and_its_hosts
         "name": "example.test",
         "period": 2,
         "contacts": {"registrant": handle["jane"], "admin": sorted(handle.values())},
-        "hosts": ["ns1.example.net", "ns2.example.net"],
+        "host_model": "objects",
+        "hosts": [{"name": "ns1.example.net", "addresses": []}, {"name": "ns2.example.net", "addresses": []}],
+        "ds_records": [],
     }
 
 
