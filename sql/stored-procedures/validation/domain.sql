@@ -37,8 +37,8 @@ DECLARE
     _length int;
 BEGIN
     FOREACH _length IN ARRAY '{16,12,8,6,20,24,32,48,64}'::int[] LOOP
-        -- Some patterns want what only most secrets have.
-        FOR _try IN 1..4 LOOP
+        -- Some patterns want what not every secret has: of 64, one has it unless hardly any has.
+        FOR _try IN 1..64 LOOP
             IF _secret ~ _pattern THEN
                 RETURN _secret;
             END IF;
