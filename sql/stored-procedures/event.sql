@@ -257,7 +257,7 @@ COMMENT ON FUNCTION webhook_url_check(text) IS 'Refuses URLs that nothing may be
 CREATE OR REPLACE FUNCTION webhook_new_secret() RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = public, pg_temp AS $$
 BEGIN
-    RETURN 'whsec_' || encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'hex');
+    RETURN 'whsec_' || random_secret();
 END $$;
 COMMENT ON FUNCTION webhook_new_secret() IS 'A secret to sign with.';
 

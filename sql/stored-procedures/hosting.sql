@@ -171,7 +171,7 @@ CREATE OR REPLACE FUNCTION wpaas_login_link(p_instance uuid) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: links are written only through here; the caller is asked for the right inside.
 DECLARE
-    _token constant text := encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'hex');
+    _token constant text := random_secret();
     _site wpaas_instance;
 BEGIN
     SELECT * INTO _site FROM wpaas_instance WHERE id = p_instance AND deleted_date IS NULL AND space_is_reached(space_id);
@@ -226,7 +226,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: hooks are written only through here; the caller is asked for the right inside.
 DECLARE
     _site constant wpaas_instance := wpaas_hook_site(p_instance);
-    _secret constant text := encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'hex');
+    _secret constant text := random_secret();
     _id uuid;
 BEGIN
     IF _site.code_url IS NULL THEN

@@ -267,7 +267,7 @@ CREATE OR REPLACE FUNCTION login_token_issue(p_user uuid) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: tokens have no grants.
 DECLARE
-    _token constant text := substr(encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'hex'), 1, 40);
+    _token constant text := random_secret(40);
 BEGIN
     IF NOT session_user_is_live(p_user) THEN
         PERFORM refuse('PV401', 'the log-in is not accepted', p_user::text, 'ask the operators');

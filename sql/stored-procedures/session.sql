@@ -56,7 +56,7 @@ BEGIN
         SELECT * INTO _key FROM signing_key WHERE org_id IS NOT DISTINCT FROM p_org AND algorithm = _algorithm AND retired_date IS NULL;
         EXIT WHEN FOUND;
         INSERT INTO signing_key (org_id, algorithm, secret)
-        VALUES (p_org, _algorithm, sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())))
+        VALUES (p_org, _algorithm, decode(random_secret(), 'hex'))
         ON CONFLICT DO NOTHING;
     END LOOP;
     RETURN _key;

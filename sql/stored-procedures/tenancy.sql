@@ -129,6 +129,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION uuid_of(text) IS 'The id, if it is one and not a name.';
 
+CREATE OR REPLACE FUNCTION random_secret(p_length int DEFAULT 64) RETURNS text
+LANGUAGE plpgsql VOLATILE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN left(encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'hex'), p_length);
+END $$;
+COMMENT ON FUNCTION random_secret(int) IS 'Hex digits, up to 64, that nobody guesses: 122 random bits from each of three ids of the server''s cryptographic source.';
+
 CREATE OR REPLACE FUNCTION label(p_name text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
 BEGIN
@@ -456,7 +463,7 @@ CREATE OR REPLACE FUNCTION api_key_add(p_user uuid, p_account uuid, p_org uuid, 
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    _key constant text := substr(encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'hex'), 1, 40);
+    _key constant text := random_secret(40);
     _id uuid;
 BEGIN
     -- The user's row makes those wait who make keys of the same name.
