@@ -147,7 +147,7 @@ def _item(body: Json) -> Json:
     given: Json = {"offering": wire.reference(body, "offering", *OFFERINGS)}
     given["plan"] = wire.reference(body, "plan", *PLANS, required=False)
     attributes = wire.objects(body, "attributes") or {}
-    given |= {"limits": limits_of_or_none(body), "attributes": attributes}
+    given |= {"limits": wire.limits_of(body) or {}, "attributes": attributes}
     given |= {name: str(attributes[name]) for name in ("name", "description") if attributes.get(name)}
     given["start_date"] = wire.day(body, "start_date")
     given["callback_url"] = wire.text(body, "callback_url")
@@ -156,11 +156,6 @@ def _item(body: Json) -> Json:
     if "accepting_terms_of_service" in body and not wire.truth(body["accepting_terms_of_service"]):
         given["terms"] = False
     return {name: value for name, value in given.items() if value is not None}
-
-
-def limits_of_or_none(body: Json) -> dict[str, int] | None:
-    """Limits of a body; none given is no limits."""
-    return wire.limits_of(body) or {}
 
 
 async def create_order(request: Request) -> Response:

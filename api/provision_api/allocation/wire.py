@@ -289,13 +289,9 @@ def truth(value: Any) -> bool | None:
 
 def limits_of(body: Json, name: str = "limits") -> dict[str, int] | None:
     """Limits of the body: whole numbers by component."""
-    given = body.get(name)
-    if isinstance(given, str):
-        given = _json(given, name)
+    given = objects(body, name)
     if given is None:
         return None
-    if not isinstance(given, dict):
-        raise wrong(name, f'Expected a dictionary of items but got type "{_kind(given)}".')
     bad = {key: ["A valid integer is required."] for key, value in given.items() if _whole(value) is None}
     if bad:
         raise Refusal(400, {name: bad})
