@@ -18,7 +18,7 @@ from .cluster_fixtures import Fleet
 from .conftest import Database
 from .sql_fixtures import Shop
 from .tenancy_fixtures import do
-from .worker_fixtures import Engine, Process, eventually
+from .worker_fixtures import Engine, Process, eventually, hurry
 
 engine = worker_fixtures.engine
 aws = worker_fixtures.aws
@@ -365,16 +365,6 @@ def test_what_a_person_ends_leaves_nothing_uncertain(
             shut_down(fleet)
         hurry(impatient, lambda: fleet.row["state"] == "down" and not sky.instances())
     assert not +sky.parts()
-
-
-def hurry(engine: Engine, ask: Any) -> None:
-    """Turns the clock forward until it is so."""
-
-    def step() -> bool:
-        engine.owner.execute("SELECT clock_advance('2 seconds')")
-        return bool(ask())
-
-    eventually(step, "it", 120)
 
 
 def test_who_asked_sees_that_aws_asks_for_patience(
