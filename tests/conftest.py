@@ -109,6 +109,7 @@ def _make_template(admin: psycopg.Connection, server_url: str) -> None:
         connection.execute("SET ROLE provision_owner")
         if connection.execute("SELECT 1 FROM pg_proc WHERE proname = 'clock_inject'").fetchone():
             connection.execute("SELECT clock_inject()")
+            connection.execute("SELECT clock_advance(%s)", [os.environ.get("PROVISION_TEST_AHEAD", "0")])
     admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(name, sql.Identifier(TEMPLATE)))
 
 

@@ -242,6 +242,10 @@ class Shop:
         """Turn the clock forward."""
         self.connection.execute("SELECT clock_advance(%s)", [interval])
 
+    def turn_clock(self, moment: str) -> None:
+        """Turn the clock to a moment, for what depends on the hour, the day or the month."""
+        self.connection.execute("SELECT clock_advance(%s::timestamptz - engine_now())", [moment])
+
     def sweep(self) -> Json:
         """House-keeping, as every worker does it once a second."""
         counters: Json = self.value("SELECT engine_sweep(NULL)")

@@ -53,16 +53,11 @@ def add_up(shop: Shop) -> None:
     assert wrong == []
 
 
-def at(shop: Shop, moment: str) -> None:
-    """Turns the clock to a moment."""
-    shop.connection.execute("SELECT clock_advance(%s::timestamptz - engine_now())", [moment])
-
-
 # Metering -------------------------------------------------------------------------------------------------------------
 
 
 def test_overhead_and_nodes_are_counted_to_the_second_and_exactly(fleet: Fleet) -> None:
-    at(fleet.shop, "2027-03-05 10:00+00")
+    fleet.shop.turn_clock("2027-03-05 10:00+00")
     fund(fleet)
     fleet.ask("D", 2, 720)
     fleet.settle()
@@ -78,7 +73,7 @@ def test_overhead_and_nodes_are_counted_to_the_second_and_exactly(fleet: Fleet) 
 
 
 def test_what_runs_over_midnight_is_two_days(fleet: Fleet) -> None:
-    at(fleet.shop, "2027-03-05 23:00+00")
+    fleet.shop.turn_clock("2027-03-05 23:00+00")
     fund(fleet)
     fleet.ask("D", 1, 720)
     fleet.settle()
@@ -88,7 +83,7 @@ def test_what_runs_over_midnight_is_two_days(fleet: Fleet) -> None:
 
 
 def test_what_is_down_costs_nothing_and_a_new_price_counts_from_then_on(fleet: Fleet) -> None:
-    at(fleet.shop, "2027-03-05 10:00+00")
+    fleet.shop.turn_clock("2027-03-05 10:00+00")
     fund(fleet)
     fleet.pass_time("5 hours")
     fleet.ask("D", 1, 60)
@@ -113,14 +108,14 @@ def tell(fleet: Fleet, day: str, amount: str) -> int:
 
 
 def test_the_real_cost_takes_the_place_of_what_was_metered_and_a_revised_day_is_corrected(fleet: Fleet) -> None:
-    at(fleet.shop, "2027-03-05 10:00+00")
+    fleet.shop.turn_clock("2027-03-05 10:00+00")
     fund(fleet)
     fleet.ask("D", 1, 60)
     fleet.settle()
     fleet.pass_time("1 hour")
     assert balance(fleet) == Decimal("1999.621")
     fleet.settle()
-    at(fleet.shop, "2027-03-06 10:00+00")
+    fleet.shop.turn_clock("2027-03-06 10:00+00")
     assert [tell(fleet, "2027-03-05", "0.4012345678"), tell(fleet, "2027-03-05", "0.4012345678")] == [1, 0]
     assert balance(fleet) == Decimal("1999.5987654322")
     tell(fleet, "2027-03-05", "0.5")
@@ -129,7 +124,7 @@ def test_the_real_cost_takes_the_place_of_what_was_metered_and_a_revised_day_is_
 
 
 def test_metering_goes_on_beside_what_was_told(fleet: Fleet) -> None:
-    at(fleet.shop, "2027-03-05 23:00+00")
+    fleet.shop.turn_clock("2027-03-05 23:00+00")
     fund(fleet)
     fleet.ask("D", 1, 720)
     fleet.settle()
@@ -143,18 +138,18 @@ def test_metering_goes_on_beside_what_was_told(fleet: Fleet) -> None:
 
 
 def test_an_allowance_is_credited_once_a_month_up_to_the_cap(fleet: Fleet) -> None:
-    at(fleet.shop, "2027-01-15 10:00+00")
+    fleet.shop.turn_clock("2027-01-15 10:00+00")
     fund(fleet, "90", monthly_allowance="50", max_allowance="120")
     fleet.shop.sweep()
     assert balance(fleet) == 90
-    at(fleet.shop, "2027-01-31 23:59:59+00")
+    fleet.shop.turn_clock("2027-01-31 23:59:59+00")
     fleet.shop.sweep()
     assert balance(fleet) == 90
-    at(fleet.shop, "2027-02-01 00:00+00")
+    fleet.shop.turn_clock("2027-02-01 00:00+00")
     fleet.shop.sweep()
     fleet.shop.sweep()
     assert balance(fleet) == 120
-    at(fleet.shop, "2027-05-03 00:00+00")
+    fleet.shop.turn_clock("2027-05-03 00:00+00")
     fleet.shop.sweep()
     months = fleet.shop.pairs(
         "SELECT month::text, amount FROM v_account_entry WHERE kind = 'allowance' AND org_id = %s", fleet.org
@@ -191,7 +186,7 @@ def test_a_request_that_would_empty_the_balance_within_a_day_is_refused_and_told
 
 
 def test_below_half_a_dollar_the_cluster_is_shut_down_after_warnings(fleet: Fleet) -> None:
-    at(fleet.shop, "2027-03-05 10:00+00")
+    fleet.shop.turn_clock("2027-03-05 10:00+00")
     fleet.configure(min_nodes=1)
     fund(fleet, "10")
     id = fleet.ask("D", 1, 720)
@@ -306,7 +301,7 @@ def server_connection(shared_database: Database) -> Iterator[psycopg.Connection]
 
 
 def test_what_an_owner_sees_and_what_a_member(fleet: Fleet) -> None:
-    at(fleet.shop, "2027-03-05 10:30+00")
+    fleet.shop.turn_clock("2027-03-05 10:30+00")
     fund(fleet, "24.13", monthly_allowance="10", max_allowance="100")
     seen = document(fleet)
     assert seen["fiscal_year_start"] == "2026-10-01"

@@ -65,6 +65,7 @@ def test_what_has_expired_has_ended_at_its_time_however_late_it_is_looked_at(fle
 
 
 def test_nothing_is_due_before_the_first_request_expires(fleet: Fleet) -> None:
+    fleet.shop.turn_clock("2027-03-05 10:00+00")  # with the hour the cost is counted
     fleet.ask("D", 3, 15)
     fleet.shop.pass_time("14 minutes")
     assert fleet.tick() == 0
