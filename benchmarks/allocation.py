@@ -54,7 +54,10 @@ def main(directory: Path | None, as_json: bool, **options: Any) -> None:
     """Measure pages of lists, and orders from being placed to being done."""
     console = Console(width=None if Console().is_terminal else 120)
     try:
-        with cluster(directory, load_settings().pg_bin) as server:
+        with (
+            cluster(directory, load_settings().pg_bin) as server,
+            report.progress("filling, reading, ordering"),
+        ):
             figures = measure(server, **options)
             version = server.version
     except ProvisionError as error:

@@ -16,6 +16,7 @@ from provision_worker.ticker import Ticker
 from psycopg.rows import dict_row
 from rich.console import Console
 
+from benchmarks.harness import report
 from benchmarks.harness.cluster import Cluster, cluster
 from provision import ProvisionError
 from provision.database import connect, url_as
@@ -37,7 +38,10 @@ SPREAD_SECONDS = 30.0
 def main(clusters: int, requests: int, seconds: float, as_json: bool) -> None:
     """Ask for nodes of many clusters, one request after the other, and let all of them expire at any moment."""
     try:
-        with cluster(None, load_settings().pg_bin) as server:
+        with (
+            cluster(None, load_settings().pg_bin) as server,
+            report.progress("asking, then expiring"),
+        ):
             found = measure(server, clusters, requests, seconds)
     except ProvisionError as error:
         raise click.ClickException(str(error)) from None

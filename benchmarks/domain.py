@@ -40,7 +40,7 @@ def main(domains: int, others: int, limit: int, rounds: int, as_json: bool) -> N
     """Read the whole list of a customer's domains over the API, page by page, and compare first and last pages."""
     console = Console(width=None if Console().is_terminal else 120)
     try:
-        with cluster(None, load_settings().pg_bin) as server:
+        with cluster(None, load_settings().pg_bin) as server, report.progress("filling, then reading the list"):
             url, key = seed(server, domains, others)
             about = {"postgresql": server.version, "data_in": str(place(None)), "settings": OPTIONS}
             runs = list(measure(server, url, key, limit, rounds, domains))

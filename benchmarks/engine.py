@@ -1,13 +1,10 @@
 """Measures the whole engine beside job queues: `python3 run.py bench engine`. How to read it: docs/benchmarks.md."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from benchmarks.comparison.lines import FIGURES, RATIOS, ratios
 from benchmarks.comparison.run import Comparison, Extent
@@ -41,7 +38,7 @@ def main(directory: Path | None, as_json: bool, **options: Any) -> None:
     """Measure the whole engine beside procrastinate, pgqueuer and two bare statements, on one server, by turns."""
     console = Console(width=None if Console().is_terminal else 120)
     try:
-        with cluster(directory, load_settings().pg_bin) as server, progress(options["rounds"]) as say:
+        with cluster(directory, load_settings().pg_bin) as server, report.progress("starting a server") as say:
             comparison = Comparison(server, extent(**options), say)
             comparison.run()
             version = server.version
@@ -62,15 +59,6 @@ def extent(orders: int, submitters: int, batch: int, jobs: int, brief: bool, **o
         is_brief=brief,
         **others,
     )
-
-
-@contextmanager
-def progress(rounds: int) -> Iterator[Callable[[str], None]]:
-    """Shows on standard error what is being done."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("starting a server", total=None)
-        yield lambda what: shown.update(task, description=what)
 
 
 def show(console: Console, comparison: Comparison, found: dict[str, float], machine: dict[str, Any]) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from benchmarks.harness import report as harness
@@ -47,16 +46,8 @@ def main(every: int, every_large: int, seeds: int, deployments: int, plots: Path
         raise click.ClickException(f"{', '.join(missing)} is missing: pip install 'provision[solvers]'")
     console = Console(width=None if Console().is_terminal else 140)
     report = Report()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("beginning", total=None)
-        measure(
-            report,
-            data,
-            (every, every * every_large),
-            (seeds, deployments),
-            lambda what: shown.update(task, description=what),
-        )
+    with harness.progress("beginning") as say:
+        measure(report, data, (every, every * every_large), (seeds, deployments), say)
     show(console, report)
     plot.draw(plots, report.gaps, report.waits)
     console.print(f"plots: {plots}", soft_wrap=True)

@@ -38,6 +38,8 @@ hypothesis.settings.load_profile("provision")
 
 PG_BIN = Path(os.environ["PG_BIN"]) if os.environ.get("PG_BIN") else None
 TEMPLATE = "provision_template"
+MOMENT = os.environ.get("PROVISION_TEST_MOMENT")
+"""When every test begins, by the engine's clock; now, if nothing is said."""
 SERVER = pytest.StashKey[Server]()
 
 # A test must reach neither the databases nor the AWS accounts of the one who runs it.
@@ -109,7 +111,6 @@ def _make_template(admin: psycopg.Connection, server_url: str) -> None:
         connection.execute("SET ROLE provision_owner")
         if connection.execute("SELECT 1 FROM pg_proc WHERE proname = 'clock_inject'").fetchone():
             connection.execute("SELECT clock_inject()")
-            connection.execute("SELECT clock_advance(%s)", [os.environ.get("PROVISION_TEST_AHEAD", "0")])
     admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(name, sql.Identifier(TEMPLATE)))
 
 
@@ -132,7 +133,16 @@ def _clone(server_url: str, template: str) -> Iterator[Database]:
     with DatabaseJanitor(
         user=SUPERUSER, host=str(server["host"]), port=str(server["port"]), dbname=name, template_dbname=template
     ):
-        yield Database(name, url_for(server_url, name))
+        clone = Database(name, url_for(server_url, name))
+        if template == TEMPLATE:
+            _turn_clock(clone)
+        yield clone
+
+
+def _turn_clock(database: Database) -> None:
+    if MOMENT:
+        with connect(database.url, "tests") as connection:
+            connection.execute("SELECT clock_advance(%s::timestamptz - engine_now())", [MOMENT])
 
 
 @pytest.fixture
@@ -200,6 +210,7 @@ def shared_database(server_url: str, template: str) -> Iterator[Database]:
 @pytest.fixture
 def transaction(shared_database: Database) -> Iterator[psycopg.Connection]:
     """A superuser's connection in a transaction that is rolled back."""
+    _turn_clock(shared_database)
     with connect(shared_database.url, "tests") as connection:
         yield connection
         connection.rollback()

@@ -4,13 +4,15 @@ import json
 import os
 import platform
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 
@@ -49,6 +51,15 @@ class Samples:
         """Median and range, for people to read."""
         values = self._values[key]
         return number(median(values)), f"{number(min(values))} – {number(max(values))}"
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[str], None]]:
+    """Shows on standard error what is being done and for how long; the block says when that changes."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(what, total=None)
+        yield lambda then: shown.update(task, description=then)
 
 
 def rounded(value: float) -> float:
