@@ -74,16 +74,25 @@ def acceptable(shop: Shop, change: str) -> dict[str, Any]:
     if not change:
         return {"org_id": org, "space_id": shop.value("SELECT space_default(%s)", org), "name": name}
     site = new_site(shop, name)
-    keep_backup(shop, site)
-    more: dict[str, dict[str, Any]] = {"restore": {"snapshot": f"kept-{site}"}, "update": {"changes": {}}}
+    more: dict[str, dict[str, Any]] = {
+        "download": {"backup_id": keep_backup(shop, site)},
+        "restore": {"snapshot": f"kept-{site}"},
+        "update": {"changes": {}},
+    }
     return {"org_id": org, "instance_id": site} | more.get(change, {})
 
 
-def keep_backup(shop: Shop, site: UUID) -> None:
-    """The site has served, and has a backup `kept-<id>`."""
+def keep_backup(shop: Shop, site: UUID, link: str = "") -> UUID:
+    """The site has served, and has a backup `kept-<id>`, that can be downloaded by a link."""
+    backup = uuid4()
     shop.connection.execute("UPDATE wpaas_instance SET observed_generation = 1 WHERE id = %s", [site])
     row = shop.row("SELECT tenant_customer_id, org_id, accreditation_id FROM wpaas_instance WHERE id = %s", site)
-    shop.insert("wpaas_backup", id=uuid4(), instance_id=site, reason="asked", snapshot=f"kept-{site}", **row)
+    shop.insert("wpaas_backup", id=backup, instance_id=site, reason="asked", snapshot=f"kept-{site}", **row)
+    if link:
+        dumped = "dump_bytes = 1, dump_date = now(), link_date = '2999-12-31'"
+        shop.connection.execute(f"UPDATE wpaas_backup SET {dumped} WHERE id = %s", [backup])
+        shop.insert("secret", id=backup, value=link)
+    return backup
 
 
 @dataclass

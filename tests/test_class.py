@@ -47,7 +47,7 @@ KINDS: tuple[str, ...] = (
     *("provision_host", "provision_host_delete", "provision_host_update"),
     *("provision_ssl", "provision_ssl_renew", "provision_ssl_revoke"),
     "provision_wpaas",
-    *(f"provision_wpaas_{what}" for what in ("backup", "converge", "delete", "restore", "update")),
+    *(f"provision_wpaas_{what}" for what in ("backup", "converge", "delete", "download", "restore", "update")),
 )
 GOLDEN = Path(__file__).parent / "golden"
 

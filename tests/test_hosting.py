@@ -16,7 +16,9 @@ from .tenancy_fixtures import asking, at_once, do, member, membership_of
 
 open_shop = sql_fixtures.open_shop
 
-TYPES = [f"provision_wpaas_{what}" for what in ("create", "update", "converge", "backup", "restore", "delete")]
+TYPES = [
+    f"provision_wpaas_{what}" for what in ("create", "update", "converge", "backup", "restore", "download", "delete")
+]
 
 
 @pytest.fixture

@@ -273,6 +273,46 @@ def test_backups_versions_and_profiles_are_seen_and_used(user: Client) -> None:
     assert {"small", "standard", "busy"} <= {one["name"] for one in user.ok("GET", "/profiles/bel")}
 
 
+def keep_backup(client: Client) -> str:
+    """The site has a backup; its id."""
+    return str(
+        value(
+            client.api.owner,
+            "INSERT INTO wpaas_backup (id, instance_id, tenant_customer_id, org_id, accreditation_id, reason, snapshot)"
+            " SELECT new_id(), id, tenant_customer_id, org_id, accreditation_id, 'asked', 'kept' FROM wpaas_instance"
+            " RETURNING id",
+        )
+    )
+
+
+def test_a_backup_is_downloaded_by_a_link_that_an_order_has_made(customer: Client, user: Client) -> None:
+    site = user.ok("POST", "/wpaas/", SITE)
+    backup, owner = keep_backup(user), user.api.owner
+    path = f"/wpaas/bel/default/shop/backups/{backup}/download"
+    none = user("GET", path)
+    assert (none.status_code, none.json()["title"]) == (404, "the backup has no link to download it by")
+    ordered = user("POST", path)
+    assert (ordered.status_code, set(ordered.json())) == (202, {"order"})
+    assert user("POST", path).status_code == 409, "one at a time"
+    owner.execute(
+        "UPDATE wpaas_backup SET dump_bytes = 7, dump_date = now(), link_date = engine_now() + interval '1 hour'"
+    )
+    owner.execute("INSERT INTO secret VALUES (%s, 'https://bucket.test/dump')", [backup])
+    link = user("GET", path)
+    assert (link.json()["url"], link.json()["size_bytes"]) == ("https://bucket.test/dump", 7)
+    assert link.headers["Cache-Control"] == "no-store"
+    stranger = Client(user.api, f"Token {user.api.customer.key}")
+    for method in ("GET", "POST"):
+        assert customer(method, path).status_code == 403
+        assert stranger(method, path).status_code == 404
+        assert user(method, path.replace(backup, site["id"])).status_code == 404
+        assert user(method, path.replace(backup, "x")).status_code == 404
+    owner.execute("SELECT clock_advance('61 minutes')")
+    assert user("GET", path).status_code == 404
+    owner.execute("SELECT engine_sweep(NULL)")
+    assert value(owner, "SELECT count(*) FROM secret") == 0
+
+
 def serve(client: Client, site: str) -> None:
     """The site has come up."""
     client.api.owner.execute(

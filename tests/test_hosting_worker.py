@@ -1,5 +1,6 @@
 """Web sites from an order to nodes and back: the database, real workers, an AWS endpoint behind a proxy."""
 
+import gzip
 import http.server
 import os
 import signal
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx2
 import pytest
 from provision_worker.actions import default_actions
+from provision_worker.hosting.observe import DUMP_TAG, INSTANCE_TAG
 from provision_worker.hosting.source import SourceError, fetch
 from psycopg.types.json import Jsonb
 
@@ -146,14 +149,8 @@ def test_a_terminated_node_comes_back_once_although_two_workers_look(host: Host)
         host.world.proxy.reset()
         host.looked(times=10)
         assert host.world.proxy.mutating == []
-
-
-def test_one_look_at_a_time_whoever_wakes_it(host: Host) -> None:
-    with host.workers(2):
-        host.done("create")
-        site = host.site()["id"]
         for _ in range(20):
-            host.engine.value("SELECT wpaas_converge(%s)", site)
+            host.engine.value("SELECT wpaas_converge(%s)", host.site()["id"])
         host.looked(times=2)
     assert host.engine.value("SELECT count(*) FROM job WHERE type = 'provision_wpaas_converge'") == 1
 
@@ -172,19 +169,19 @@ def test_a_call_that_hangs_holds_up_its_own_site_only(host: Host) -> None:
         host.looked("slow", 1)
 
 
-@pytest.mark.parametrize(("status", "code"), [(400, "Throttling"), (503, "ServiceUnavailable"), (400, "AccessDenied")])
-def test_what_aws_says_no_to_is_a_condition_and_other_sites_go_on(host: Host, status: int, code: str) -> None:
+def test_what_aws_says_no_to_is_a_condition_and_other_sites_go_on(host: Host) -> None:
+    problem = "SELECT conditions -> 'ProviderError' ->> 'code' FROM v_wpaas"
+    pause = "SELECT next_pass_date - pass_date <= interval '300 s' AND failures > 0 FROM v_wpaas_watch"
     with host.workers():
         host.done("create")
-        host.world.proxy.fail("DescribeAutoScalingGroups", status, code)
-        problem = "SELECT conditions -> 'ProviderError' ->> 'code' FROM v_wpaas"
-        eventually(lambda: host.engine.value(problem) == code, "the condition", PATIENCE)
-        pause = "SELECT next_pass_date - pass_date <= interval '300 s' AND failures > 0 FROM v_wpaas_watch"
-        assert host.engine.value(pause)
-        assert host.site()["phase"] == "ready", "nothing new is known of it"
-        host.world.proxy.heal()
-        host.engine.value("SELECT wpaas_converge(%s)", host.site()["id"])
-        eventually(lambda: host.engine.value(problem) is None, "the end of the condition", PATIENCE)
+        for status, code in ((400, "Throttling"), (503, "ServiceUnavailable"), (400, "AccessDenied")):
+            host.world.proxy.fail("DescribeAutoScalingGroups", status, code)
+            eventually(lambda code=code: host.engine.value(problem) == code, "the condition", PATIENCE)  # type: ignore[misc]
+            assert host.engine.value(pause)
+            assert host.site()["phase"] == "ready", "nothing new is known of it"
+            host.world.proxy.heal()
+            host.engine.value("SELECT wpaas_converge(%s)", host.site()["id"])
+            eventually(lambda: host.engine.value(problem) is None, "the end of the condition", PATIENCE)
 
 
 def test_a_deleted_database_is_an_alarm_and_restored_from_a_backup_it_is_over(host: Host) -> None:
@@ -236,6 +233,168 @@ def test_a_snapshot_that_is_gone_is_noticed(host: Host) -> None:
         host.engine.ended(host.engine.submit(type="reconcile", accreditation=host.accreditation))
         reasons = host.engine.rows("SELECT reason FROM v_attention WHERE what = 'missing backup'")
         assert [row["reason"] for row in reasons] == [f"{snapshot}: RDS does not have the snapshot"]
+
+
+# Downloads ------------------------------------------------------------------------------------------------------------
+
+
+class Desk:
+    """A site with a backup, and what an order to download it makes at AWS."""
+
+    def __init__(self, host: Host) -> None:
+        self.host, self.account = host, host.world.direct
+        host.done("create")
+        host.done("backup")
+        self.backup = str(host.engine.value("SELECT id FROM v_wpaas_backup"))
+
+    @property
+    def key(self) -> str:
+        return f"dumps/wp-{str(self.host.site()['id'])[-12:]}/{self.backup}.sql.gz"
+
+    def order(self) -> UUID:
+        return self.host.order("download", backup=self.backup)
+
+    def machine(self) -> dict[str, Any]:
+        """The machine that is to dump, when it runs; this endpoint starts machines that do nothing."""
+        filters: Any = [
+            {"Name": "tag-key", "Values": [DUMP_TAG]},
+            {"Name": "instance-state-name", "Values": ["running"]},
+        ]
+
+        def running() -> list[Any]:
+            hurry_jobs(self.host.engine)
+            pages = self.account.ec2.describe_instances(Filters=filters)["Reservations"]
+            return [machine for one in pages for machine in one["Instances"]]
+
+        (machine,) = eventually(running, "a machine that dumps", PATIENCE)
+        return dict(machine)
+
+    def play(self) -> None:
+        """Does what the machine does in its stead."""
+        id = self.machine()["InstanceId"]
+        self.account.s3.put_object(Bucket="artifacts", Key=self.key, Body=DUMP)
+        self.account.ec2.terminate_instances(InstanceIds=[id])
+
+    def ended(self, order: UUID) -> str:
+        def is_over() -> bool:
+            hurry_jobs(self.host.engine)
+            return bool(self.host.engine.value('SELECT finished_date IS NOT NULL FROM "order" WHERE id = %s', order))
+
+        eventually(is_over, "the order", PATIENCE)
+        return self.host.ended(order)
+
+    def left(self) -> tuple[int, int]:
+        """How many databases beside the site's there are, and how many machines that dump."""
+        filters: Any = [
+            {"Name": "tag-key", "Values": [DUMP_TAG]},
+            {"Name": "instance-state-name", "Values": ["running"]},
+        ]
+        machines = self.account.ec2.describe_instances(Filters=filters)["Reservations"]
+        return len(self.account.rds.describe_db_instances()["DBInstances"]) - 1, len(machines)
+
+    def link(self) -> str:
+        """The link, as the API reads it for its callers."""
+        link: str = self.host.engine.value("SELECT value FROM secret WHERE id = %s", self.backup)
+        return link
+
+    def stray_pass(self) -> None:
+        engine = self.host.engine
+        engine.ended(engine.submit(type="wpaas_stray", accreditation=self.host.accreditation))
+
+
+DUMP = gzip.compress(b"CREATE TABLE wp_posts (ID bigint);")
+
+
+def hurry_jobs(engine: Engine) -> bool:
+    """Downloads that look again later look now."""
+    jobs = "SELECT array_agg(job_id) FROM provision_wpaas_download WHERE finished_date IS NULL"
+    engine.value(f"SELECT wpaas_hurry(COALESCE(({jobs}), '{{}}'))")
+    return True
+
+
+def test_a_backup_is_dumped_downloaded_by_a_link_and_forgotten_after_some_days(host: Host) -> None:
+    with host.workers():
+        desk = Desk(host)
+        nodes = host.nodes()
+        order = desk.order()
+        machine = desk.machine()
+        assert {tag["Key"]: tag["Value"] for tag in machine["Tags"]}[INSTANCE_TAG] == str(host.site()["id"])
+        host.looked(times=2)
+        assert (desk.left(), host.site()["phase"], host.site()["ready_instances"]) == ((1, 1), "ready", 1)
+        desk.play()
+        assert desk.ended(order) == "completed"
+        assert (desk.left(), host.nodes()) == ((0, 0), nodes)
+        answer = httpx2.get(desk.link())
+        assert gzip.decompress(answer.content) == gzip.decompress(DUMP)
+        assert 'filename="shop.' in answer.headers["Content-Disposition"]
+        for table in ("job", "audit_trail_log", "order_item", "effect", "wpaas_backup"):
+            assert host.engine.value(f"SELECT string_agg(t::text, ' ') NOT LIKE '%%X-Amz%%' FROM {table} AS t"), table
+        host.world.proxy.reset()
+        assert desk.ended(desk.order()) == "completed", "it is there still"
+        assert set(host.world.proxy.mutating) <= {"DeleteObject"}
+        desk.stray_pass()
+        assert host.engine.value("SELECT dump_bytes FROM v_wpaas_backup") == len(DUMP)
+        host.engine.value("SELECT clock_advance('4 days')")
+        eventually(lambda: host.engine.value("SELECT count(*) FROM secret") == 0, "the end of the link", PATIENCE)
+        desk.stray_pass()
+    assert host.engine.value("SELECT dump_date FROM v_wpaas_backup WHERE id = %s", desk.backup) is None
+    assert "Contents" not in desk.account.s3.list_objects_v2(Bucket="artifacts", Prefix="dumps/")
+
+
+def test_a_download_that_comes_to_nothing_leaves_nothing(host: Host) -> None:
+    """Its machine ends without a dump; its job is cancelled; its site is deleted."""
+    with host.workers():
+        desk = Desk(host)
+        order = desk.order()
+        id = desk.machine()["InstanceId"]
+        desk.account.ec2.terminate_instances(InstanceIds=[id])
+        assert desk.ended(order) == "failed"
+        assert f"has ended without: {id}" in host.engine.value("SELECT reason FROM v_order WHERE id = %s", order)
+        assert (desk.left(), host.engine.value("SELECT count(*) FROM secret")) == ((0, 0), 0)
+        order = desk.order()
+        desk.machine()
+    live = "FROM provision_wpaas_download WHERE finished_date IS NULL"
+    host.engine.value(f"SELECT job_hold(job_id), job_cancel(job_id, 'no') {live}")
+    with host.workers():
+        assert (host.ended(order) != "completed", desk.left()) == (True, (1, 1))
+        desk.stray_pass()
+        assert desk.left() == (0, 0)
+        order = desk.order()
+        desk.machine()
+        desk.account.s3.put_object(Bucket="artifacts", Key=f"{desk.key}.part", Body=b"begun")
+        host.done("delete")
+        assert host.ended(order) == "failed"
+    assert set(host.world.inventory().values()) == {0}
+    assert "Contents" not in desk.account.s3.list_objects_v2(Bucket="artifacts")
+    kept = host.engine.rows("SELECT reason FROM v_wpaas_backup WHERE expired_date IS NULL")
+    assert [row["reason"] for row in kept] == ["final"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [1, 2, 3, 4, 5])
+def test_a_worker_that_is_killed_while_it_dumps_is_followed_by_another(host: Host, after: int) -> None:
+    """The calls here: the database, the machine, the database's end (two), what is left in the bucket."""
+    with host.workers():
+        desk = Desk(host)
+    proxy = host.world.proxy
+    proxy.reset()
+    proxy.hold(lambda name, body: name.startswith(("DescribeAutoScaling", "DescribeLaunchTemplate")))
+    proxy.refuse_after(after)
+    with Process(host.engine, aws_endpoint_url=proxy.url) as process:
+        order = desk.order()
+        if after > 2:
+            desk.play()
+        eventually(lambda: hurry_jobs(host.engine) and proxy.is_dead, "the call", PATIENCE)
+        process.signal(signal.SIGKILL)
+        process.exit_code()
+    proxy.heal()
+    with host.workers():
+        if after <= 2:
+            desk.play()
+        assert desk.ended(order) == "completed"
+    assert desk.left() == (0, 0)
+    assert proxy.counts()["RunInstances"] == proxy.counts()["RestoreDBInstanceFromDBSnapshot"] == 1
+    assert httpx2.get(desk.link()).content == DUMP
 
 
 # Code -----------------------------------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ def furnish(shop: Shop, account: UUID, name: str) -> Org:
     made.domain = f"{name}.test"
     made.things["domain"] = shop.value("SELECT id FROM domain WHERE name = %s", f"{name}.test")
     made.things |= {"cloud": shop.cloud, "site": new_site(shop, f"site-{name}", org)}
-    keep_backup(shop, made.things["site"])
+    made.things["backup"] = keep_backup(shop, made.things["site"], link="https://secret.test")
     made.things["membership"] = membership_of(shop, user, org)
     made.things |= allocate(shop, account, name, user)
     return made
@@ -422,7 +422,11 @@ def of_a_site(change: str, org: Org) -> dict[str, Any]:
     cloud, site = org.things["cloud"], org.things["site"]
     if not change:
         return {"accreditation_id": cloud, "space_id": org.space, "name": "other"}
-    more: dict[str, dict[str, Any]] = {"_restore": {"snapshot": f"kept-{site}"}, "_update": {"changes": {}}}
+    more: dict[str, dict[str, Any]] = {
+        "_restore": {"snapshot": f"kept-{site}"},
+        "_update": {"changes": {}},
+        "_download": {"backup_id": org.things["backup"]},
+    }
     return {"accreditation_id": cloud, "instance_id": site} | more.get(change, {})
 
 
@@ -580,6 +584,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "user_remove": ("user",),
     "user_usage_report": ("usage", '{"username": "x", "usage": 0}'),
     "webhook_change": ("webhook", "{}"),
+    "wpaas_download_link": ("backup",),
     "wpaas_hook_make": ("site",),
     "wpaas_hook_remove": ("site",),
     "wpaas_login_link": ("site",),

@@ -370,7 +370,17 @@ class Backup(BaseModel):
     reason: Literal["asked", "scheduled", "replaced", "final"]
     snapshot: str
     size_gib: int | None
+    dump_bytes: int | None = Field(description="size of the dump that can be downloaded")
+    dump_date: datetime | None = Field(description="when that was made; null: there is none, an order makes it")
     created_date: datetime
+
+
+class Download(BaseModel):
+    """A link to a dump of a backup: SQL, gzipped, as `wp db import` takes it. Whoever has it has the data."""
+
+    url: str
+    expires_date: datetime
+    size_bytes: int
 
 
 class Version(BaseModel):
@@ -484,6 +494,7 @@ _USER_REMOVE = call("customer_user_remove", _CID, _NAME)
 _USER_KEY = call("customer_user_key", _CID, _NAME, returns=("id", "key"))
 _REQUIRE = call("wpaas_require", bindparam("account", type_=Uuid), bindparam("org", type_=Uuid))
 _LINK = call("wpaas_login_link", _ID, returns=("url",))
+_DOWNLOAD = call("wpaas_download_link", _ID, returns=tuple(Download.model_fields))
 _LINK_USE = call("wpaas_link_use", bindparam("token", type_=Text), bindparam("host", type_=Text), returns=("used",))
 _COSTS = call("org_costs", _ID, bindparam("month", type_=Text), returns=("costs",))
 _HOOK_MAKE, _HOOK_REMOVE = call("wpaas_hook_make", _ID, returns=("id", "secret")), call("wpaas_hook_remove", _ID)
@@ -1072,13 +1083,38 @@ async def restore_backup(request: Request) -> Response:
     """The data of a snapshot come back, in a new database; what was written since is lost."""
 
     async def items(connection: AsyncConnection, site: Row) -> list[tuple[str, dict[str, Any]]]:
-        id: UUID = request.path_params["id"]
-        backup = await _one(
-            connection, _backup, "backup", str(id), _backup.c.id == id, _backup.c.instance_id == site["id"]
-        )
+        backup = await _backup_of(connection, request, site)
         return [("restore", {"name": site["name"], "snapshot": backup["snapshot"]})]
 
     return await _ordered(request, items)
+
+
+async def _backup_of(connection: AsyncConnection, request: Request, site: Row) -> Row:
+    id: UUID = request.path_params["id"]
+    is_it = (_backup.c.id == id, _backup.c.instance_id == site["id"], _backup.c.expired_date.is_(None))
+    return await _one(connection, _backup, "backup", str(id), *is_it)
+
+
+async def order_download(request: Request) -> Response:
+    """A dump of a backup, unless there is one, and a link to it."""
+
+    async def items(connection: AsyncConnection, site: Row) -> list[tuple[str, dict[str, Any]]]:
+        backup = await _backup_of(connection, request, site)
+        return [("download", {"name": site["name"], "backup": str(backup["id"])})]
+
+    return await _ordered(request, items)
+
+
+async def show_download(request: Request) -> Response:
+    """The link that an order has made, while it is good."""
+    caller, org = await _within(request)
+
+    async def work(connection: AsyncConnection) -> Row:
+        backup = await _backup_of(connection, request, await _site_of(connection, request, org))
+        (row,) = await fetch(connection, _DOWNLOAD, id=backup["id"])
+        return row
+
+    return _answer(Download, await run(request, caller, work), 200, **{"Cache-Control": "no-store"})
 
 
 async def roll_back(request: Request) -> Response:
@@ -1247,15 +1283,6 @@ def _site_routes() -> list[Any]:
             delete=_operation(remove_site, "Delete a site", OrderedSite, 202, **many),
         ),
         resource(
-            f"{_SITE_PATH}/backups",
-            get=_operation(list_backups, "List backups", Backup, is_list=True, **many),
-            post=_operation(create_backup, "Make a backup", Ordered, 202, **many),
-        ),
-        resource(
-            f"{_SITE_PATH}/backups/{{id:uuid}}/restore",
-            post=_operation(restore_backup, "Bring the data of a backup back", Ordered, 202, **many),
-        ),
-        resource(
             f"{_SITE_PATH}/versions", get=_operation(list_versions, "List versions", Version, is_list=True, **many)
         ),
         resource(
@@ -1289,6 +1316,32 @@ def _site_routes() -> list[Any]:
             get=_operation(list_all_sites, "List web sites", Sites, query=AllSitesQuery, problems=(400,), tag="wpaas"),
         ),
         resource("/v1/wpaas/{id:uuid}", get=_operation(show_site_by_id, "See a web site", Site, tag="wpaas")),
+    ]
+
+
+def _backup_routes() -> list[Any]:
+    many: dict[str, Any] = {"query": InOrg, "problems": _BELOW}
+    return [
+        resource(
+            f"{_SITE_PATH}/backups",
+            get=_operation(list_backups, "List backups", Backup, is_list=True, **many),
+            post=_operation(create_backup, "Make a backup", Ordered, 202, **many),
+        ),
+        resource(
+            f"{_SITE_PATH}/backups/{{id:uuid}}/restore",
+            post=_operation(restore_backup, "Bring the data of a backup back", Ordered, 202, **many),
+        ),
+        resource(
+            f"{_SITE_PATH}/backups/{{id:uuid}}/download",
+            get=_operation(
+                show_download,
+                "Get the link to a backup",
+                Download,
+                description="404 until an order (POST) has made it, and when it is an hour old.",
+                **many,
+            ),
+            post=_operation(order_download, "Order a link to a backup", Ordered, 202, **many),
+        ),
     ]
 
 
@@ -1383,5 +1436,6 @@ routes = [
         delete=_operation(remove_space, "Remove a space", None, 204),
     ),
     *_site_routes(),
+    *_backup_routes(),
     *_push_routes(),
 ]

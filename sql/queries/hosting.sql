@@ -25,10 +25,25 @@ SELECT wpaas_secret_kept(%(job)s, %(claim_no)s, %(instance)s)
 SELECT wpaas_switch(%(job)s, %(claim_no)s, %(provision)s)
 
 -- name: expiring
-SELECT id, snapshot FROM wpaas_expiring(%(instance)s)
+SELECT id, snapshot, key FROM wpaas_expiring(%(instance)s)
 
 -- name: expired
 SELECT wpaas_expired(%(job)s, %(claim_no)s, %(backup)s)
+
+-- name: dumped
+SELECT wpaas_dumped(%(job)s, %(claim_no)s, %(backup)s, %(bytes)s, %(url)s, %(until)s)
+
+-- name: tidied
+SELECT wpaas_tidied(%(job)s, %(claim_no)s, %(download)s)
+
+-- name: downloads_left
+SELECT data FROM wpaas_downloads_left(%(accreditation)s)
+
+-- name: dumps_old
+SELECT id, key FROM wpaas_dumps_old(%(accreditation)s)
+
+-- name: dump_gone
+SELECT wpaas_dump_gone(%(job)s, %(claim_no)s, %(backup)s)
 
 -- name: strays
 SELECT arn FROM wpaas_strays(%(job)s, %(claim_no)s, %(accreditation)s, %(found)s)

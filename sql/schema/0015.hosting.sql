@@ -2,8 +2,8 @@
 --
 -- Managed WordPress hosting. `wpaas_instance` is one web site: what is wanted of it (the spec, with a generation that every
 -- change raises) and what is there (the status, which only the converger writes). `provision_wpaas` makes one,
--- `provision_wpaas_update` changes its spec, `_backup` and `_restore` keep and bring back its data, `_delete` takes it down:
--- they write down what is wanted and wait until it is so. `provision_wpaas_converge` is the site's caretaker: its job lives as
+-- `provision_wpaas_update` changes its spec, `_backup` and `_restore` keep and bring back its data, `_download` makes a file
+-- of a backup, `_delete` takes it down: they write down what is wanted and wait until it is so. `provision_wpaas_converge` is the site's caretaker: its job lives as
 -- long as the site, looks at AWS again and again, and does what is missing. `wpaas_watch` is what it remembers.
 
 CREATE TABLE wpaas_feature (
@@ -217,13 +217,20 @@ CREATE TABLE wpaas_backup (
     size_gib int,
     expired_date timestamptz,
     missing_reason text,
+    dump_bytes bigint,
+    dump_date timestamptz,
+    link_date timestamptz,
     CONSTRAINT wpaas_backup_pk PRIMARY KEY (id),
     CONSTRAINT wpaas_backup_tenant_customer_uk UNIQUE (tenant_customer_id, id),
     CONSTRAINT wpaas_backup_snapshot_uk UNIQUE (accreditation_id, snapshot),
     CONSTRAINT wpaas_backup_instance_fk FOREIGN KEY (tenant_customer_id, instance_id) REFERENCES wpaas_instance (tenant_customer_id, id),
-    CONSTRAINT wpaas_backup_reason_ck CHECK (reason IN ('asked', 'scheduled', 'replaced', 'final'))
+    CONSTRAINT wpaas_backup_reason_ck CHECK (reason IN ('asked', 'scheduled', 'replaced', 'final')),
+    CONSTRAINT wpaas_backup_dump_ck CHECK ((dump_bytes IS NULL) = (dump_date IS NULL)),
+    CONSTRAINT wpaas_backup_link_ck CHECK (link_date IS NULL OR dump_date IS NOT NULL)
 ) INHERITS (class.audit_trail);
 CREATE INDEX wpaas_backup_instance_ix ON wpaas_backup (instance_id, id);
+CREATE INDEX wpaas_backup_dump_ix ON wpaas_backup (accreditation_id, dump_date) WHERE dump_date IS NOT NULL;
+CREATE INDEX wpaas_backup_link_ix ON wpaas_backup (link_date) WHERE link_date IS NOT NULL;
 SELECT class.copy_comments('class.audit_trail', 'wpaas_backup');
 SELECT class.tenancy_policy('wpaas_backup', 'instance_id IN (SELECT id FROM wpaas_instance)');
 COMMENT ON TABLE wpaas_backup IS 'Snapshots of sites'' databases.';
@@ -237,6 +244,19 @@ COMMENT ON COLUMN wpaas_backup.snapshot IS 'Its name at RDS.';
 COMMENT ON COLUMN wpaas_backup.size_gib IS 'Size of the database''s disk in GiB.';
 COMMENT ON COLUMN wpaas_backup.expired_date IS 'When it was removed: newer ones are kept, or the site is gone.';
 COMMENT ON COLUMN wpaas_backup.missing_reason IS 'Set by the reconcile pass when the account does not have it.';
+COMMENT ON COLUMN wpaas_backup.dump_bytes IS 'Size of the dump of it that can be downloaded: SQL, gzipped.';
+COMMENT ON COLUMN wpaas_backup.dump_date IS 'When that was made; it is kept for hosting_download_days. NULL: there is none.';
+COMMENT ON COLUMN wpaas_backup.link_date IS 'Until when its link is good, which is the row of secret with the backup''s id; NULL: there is none.';
+
+CREATE TABLE wpaas_dump (
+    id uuid NOT NULL,
+    accreditation_id uuid NOT NULL,
+    CONSTRAINT wpaas_dump_pk PRIMARY KEY (id),
+    CONSTRAINT wpaas_dump_accreditation_fk FOREIGN KEY (accreditation_id) REFERENCES accreditation (id)
+);
+COMMENT ON TABLE wpaas_dump IS 'Downloads that may have a database or a machine at AWS: from when they are ordered until it is sure that both are gone.';
+COMMENT ON COLUMN wpaas_dump.id IS 'The download (provision_wpaas_download).';
+COMMENT ON COLUMN wpaas_dump.accreditation_id IS 'The AWS account.';
 
 CREATE TABLE wpaas_link (
     token_hash bytea NOT NULL,
@@ -379,6 +399,18 @@ COMMENT ON COLUMN provision_wpaas_restore.snapshot IS 'The snapshot at RDS.';
 COMMENT ON COLUMN provision_wpaas_restore.database_revision IS 'Number of the new database.';
 COMMENT ON COLUMN provision_wpaas_restore.generation IS 'The generation of the site with it; 0: not switched yet.';
 
+CREATE TABLE provision_wpaas_download (
+    instance_id uuid NOT NULL,
+    backup_id uuid NOT NULL,
+    CONSTRAINT provision_wpaas_download_instance_fk FOREIGN KEY (tenant_customer_id, instance_id) REFERENCES wpaas_instance (tenant_customer_id, id),
+    CONSTRAINT provision_wpaas_download_backup_fk FOREIGN KEY (tenant_customer_id, backup_id) REFERENCES wpaas_backup (tenant_customer_id, id)
+) INHERITS (class.audit_trail, class.provision);
+SELECT class.adopt_provision('provision_wpaas_download', job_type => 'provision_wpaas_download', providers => '{aws}', success => false, failure => true);
+CREATE INDEX provision_wpaas_download_instance_ix ON provision_wpaas_download (instance_id);
+COMMENT ON TABLE provision_wpaas_download IS 'Makes a dump of a backup, unless there is one, and a link to it; ends when it can be downloaded.';
+COMMENT ON COLUMN provision_wpaas_download.instance_id IS 'The site.';
+COMMENT ON COLUMN provision_wpaas_download.backup_id IS 'The backup.';
+
 CREATE TABLE provision_wpaas_delete (
     instance_id uuid NOT NULL,
     CONSTRAINT provision_wpaas_delete_instance_fk FOREIGN KEY (tenant_customer_id, instance_id) REFERENCES wpaas_instance (tenant_customer_id, id)
@@ -393,18 +425,21 @@ INSERT INTO job_type VALUES
     ('provision_wpaas_converge', 'looks at a site and does what is missing, again and again', 20),
     ('provision_wpaas_backup', 'makes a snapshot of a site''s database', 20),
     ('provision_wpaas_restore', 'makes a database from a snapshot and has the site use it', 20),
+    ('provision_wpaas_download', 'makes a dump of a backup of a web site, and a link to it', 20),
     ('provision_wpaas_delete', 'waits until a site is gone', 20),
-    ('wpaas_stray', 'looks for things at AWS with the tag of a site that is not there', 20);
+    ('wpaas_stray', 'looks for things at AWS with the tag of a site that is not there, and removes dumps that are too old', 20);
 INSERT INTO order_operation VALUES
     ('wpaas.create', 'wpaas_create_plan', false, 'makes a web site'),
     ('wpaas.update', 'wpaas_update_plan', false, 'changes a web site'),
     ('wpaas.backup', 'wpaas_backup_plan', false, 'makes a snapshot of a web site''s data'),
     ('wpaas.restore', 'wpaas_restore_plan', false, 'brings data of a web site back'),
+    ('wpaas.download', 'wpaas_download_plan', false, 'makes a dump of a backup that can be downloaded'),
     ('wpaas.delete', 'wpaas_delete_plan', false, 'takes a web site down');
 INSERT INTO quota_plan_limit VALUES ('small', 'wpaas', 3), ('small', 'wpaas_node', 10);
 INSERT INTO setting VALUES ('hosting_converge_seconds', '60', 'how often each web site is looked at when nothing has changed', 'integer', 1, 86400);
 INSERT INTO setting VALUES ('hosting_load_percent', '85', 'from which load of processor or memory on a site of fixed size is an event', 'integer', 1, 100);
 INSERT INTO setting VALUES ('hosting_stray_removal', 'true', 'whether what is left of sites that are gone is removed when it was seen for an hour; data never are');
 INSERT INTO setting VALUES ('hosting_certificates', '25', 'how many certificates a load balancer shows: a quota of the AWS accounts; sites of an org share one, each takes one, and one for each domain', 'integer', 1, 1000);
+INSERT INTO setting VALUES ('hosting_download_days', '3', 'for how many days dumps of backups are kept that customers have asked for', 'integer', 1, 90);
 INSERT INTO setting VALUES ('hosting_sign_up', 'true', 'whether anybody may make a customer at POST /customers');
 INSERT INTO setting VALUES ('hosting_code_private', 'false', 'whether code may be fetched from private addresses and by http: for tests and demos');

@@ -193,6 +193,22 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION wpaas_link_use(text, text) IS 'Uses a log-in link of a site up; false: it was used, is too old, or is another site''s.';
 
+CREATE OR REPLACE FUNCTION wpaas_download_link(p_backup uuid) RETURNS TABLE (url text, expires_date timestamptz, size_bytes bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: links are read only through here; the caller is asked for the right inside.
+DECLARE
+    _backup wpaas_backup;
+BEGIN
+    SELECT b.* INTO _backup FROM wpaas_backup AS b JOIN wpaas_instance AS i ON i.id = b.instance_id AND i.deleted_date IS NULL AND space_is_reached(i.space_id) WHERE b.id = p_backup AND b.expired_date IS NULL;
+    -- Who may change a site may have all that is in it.
+    PERFORM caller_require('order.create', _backup.tenant_customer_id, _backup.org_id, 'backup', p_backup::text);
+    IF (_backup.link_date > engine_now()) IS NOT TRUE THEN
+        PERFORM refuse('PV404', 'the backup has no link to download it by', p_backup::text, 'order one: POST where you have asked; when the order is complete, ask again');
+    END IF;
+    RETURN QUERY SELECT s.value, _backup.link_date, _backup.dump_bytes FROM secret AS s WHERE s.id = p_backup;
+END $$;
+COMMENT ON FUNCTION wpaas_download_link(uuid) IS 'Where a backup can be downloaded, and until when: a link that an order has made within the hour.';
+
 -- Push hooks -------------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE FUNCTION hmac_sha256(p_key bytea, p_message bytea) RETURNS bytea

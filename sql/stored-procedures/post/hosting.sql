@@ -20,7 +20,7 @@ BEGIN
             'artifacts', (SELECT COALESCE(jsonb_object_agg(a.number, a.artifact), '{}') FROM wpaas_version AS a WHERE a.instance_id = i.id AND a.artifact IS NOT NULL),
             'is_suspended', i.is_suspended, 'is_deletion_wanted', i.is_deletion_wanted, 'database_revision', i.database_revision, 'generation', i.generation,
             'cost_tag', wpaas_cost_tag(i.org_id, i.accreditation_id), 'load_percent', setting_value('hosting_load_percent')::int, 'has_served', i.observed_generation > 0, 'is_changing', i.observed_generation < i.generation, 'memory', w.memory, 'failures', w.failures, 'read_date', clock_timestamp(), 'now', engine_now(),
-            'is_last_of_org', NOT EXISTS (SELECT FROM wpaas_instance AS s WHERE s.org_id = i.org_id AND s.accreditation_id = i.accreditation_id AND s.id <> i.id AND s.deleted_date IS NULL),
+            'is_busy', EXISTS (SELECT FROM wpaas_working(i.id)), 'is_last_of_org', NOT EXISTS (SELECT FROM wpaas_instance AS s WHERE s.org_id = i.org_id AND s.accreditation_id = i.accreditation_id AND s.id <> i.id AND s.deleted_date IS NULL),
             'phase', i.phase, 'observed_generation', i.observed_generation, 'conditions', i.conditions, 'code_version', i.code_version, 'code_url', v.code_url, 'code_ref', v.code_ref,
             'may_be_private', setting_value('hosting_code_private') = 'true', 'hosting', a.settings -> 'hosting', 'every', setting_value('hosting_converge_seconds')::int)
         FROM wpaas_instance AS i JOIN org AS o ON o.id = i.org_id JOIN tenant_customer AS t ON t.id = i.tenant_customer_id JOIN customer AS c ON c.id = t.customer_id
@@ -74,6 +74,18 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION wpaas_waiting(uuid) IS 'The jobs that wait for a site to come to be as it is wanted.';
 
+CREATE OR REPLACE FUNCTION wpaas_working(p_instance uuid) RETURNS TABLE (job_id uuid)
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN QUERY
+    SELECT p.job_id FROM provision_wpaas AS p WHERE p.id = p_instance AND p.finished_date IS NULL
+    UNION ALL SELECT p.job_id FROM provision_wpaas_update AS p WHERE p.instance_id = p_instance AND p.finished_date IS NULL
+    UNION ALL SELECT p.job_id FROM provision_wpaas_backup AS p WHERE p.instance_id = p_instance AND p.finished_date IS NULL
+    UNION ALL SELECT p.job_id FROM provision_wpaas_restore AS p WHERE p.instance_id = p_instance AND p.finished_date IS NULL
+    UNION ALL SELECT p.job_id FROM provision_wpaas_download AS p WHERE p.instance_id = p_instance AND p.finished_date IS NULL;
+END $$;
+COMMENT ON FUNCTION wpaas_working(uuid) IS 'The jobs beside its caretaker that may make something for a site: its deletion is not done before they have ended.';
+
 CREATE OR REPLACE FUNCTION wpaas_keep(p_site wpaas_instance, p_reason text, p_snapshot text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
@@ -86,6 +98,7 @@ CREATE OR REPLACE FUNCTION wpaas_gone(p_instance uuid) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     UPDATE wpaas_backup SET expired_date = engine_now(), updated_date = engine_now(), updated_by = caller_name() WHERE instance_id = p_instance AND expired_date IS NULL AND reason <> 'final';
+    PERFORM wpaas_dump_forget(ARRAY(SELECT id FROM wpaas_backup WHERE instance_id = p_instance AND dump_date IS NOT NULL));
     UPDATE wpaas_version SET snapshot = NULL, artifact = NULL, updated_date = engine_now(), updated_by = caller_name() WHERE instance_id = p_instance AND (snapshot IS NOT NULL OR artifact IS NOT NULL);
     PERFORM wpaas_hook_forget(p_instance);
     DELETE FROM wpaas_link WHERE instance_id = p_instance;
@@ -110,7 +123,9 @@ BEGIN
     RETURN EXISTS (SELECT FROM wpaas_backup WHERE accreditation_id = p_accreditation AND snapshot = p_name)
         OR EXISTS (SELECT FROM wpaas_version AS v JOIN wpaas_instance AS i ON i.id = v.instance_id WHERE i.accreditation_id = p_accreditation AND v.snapshot = p_name)
         OR EXISTS (SELECT FROM wpaas_instance AS i JOIN org AS o ON o.id = i.org_id WHERE i.accreditation_id = p_accreditation AND i.deleted_date IS NULL
-            AND p_name IN (format('provision/%s/%s', o.slug, wpaas_key(i.id)), format('%s-%s', wpaas_key(i.id), i.database_revision)));
+            AND p_name IN (format('provision/%s/%s', o.slug, wpaas_key(i.id)), format('%s-%s', wpaas_key(i.id), i.database_revision)))
+        -- What is left of downloads goes by itself.
+        OR EXISTS (SELECT FROM wpaas_dump AS d JOIN provision_wpaas_download AS p ON p.id = d.id WHERE d.accreditation_id = p_accreditation AND p_name IN (wpaas_snapshot_name(p.instance_id, p.id), p.id::text));
 END $$;
 COMMENT ON FUNCTION wpaas_is_known(uuid, text) IS 'Whether a snapshot, database or secret that was found belongs to a site.';
 
@@ -188,16 +203,18 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION wpaas_switch(uuid, bigint, uuid) IS 'The new database of a restore is there: has the site use it; returns the generation that is to come true.';
 
-CREATE OR REPLACE FUNCTION wpaas_expiring(p_instance uuid) RETURNS TABLE (id uuid, snapshot text)
+CREATE OR REPLACE FUNCTION wpaas_expiring(p_instance uuid) RETURNS TABLE (id uuid, snapshot text, key text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: the worker reads it for its own jobs.
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-    SELECT b.id, b.snapshot FROM wpaas_backup AS b WHERE b.instance_id = p_instance AND b.reason = 'scheduled' AND b.expired_date IS NULL
-    ORDER BY b.id DESC OFFSET (SELECT backup_keep FROM wpaas_instance WHERE id = p_instance);
+    SELECT e.id, e.snapshot, e.key FROM (
+        SELECT b.id, b.snapshot, CASE WHEN b.dump_date IS NOT NULL THEN wpaas_dump_key(b) END AS key FROM wpaas_backup AS b WHERE b.instance_id = p_instance AND b.reason = 'scheduled' AND b.expired_date IS NULL
+        ORDER BY b.id DESC OFFSET (SELECT backup_keep FROM wpaas_instance WHERE id = p_instance)) AS e
+    WHERE NOT EXISTS (SELECT FROM provision_wpaas_download AS p WHERE p.backup_id = e.id AND p.finished_date IS NULL);
 END $$;
-COMMENT ON FUNCTION wpaas_expiring(uuid) IS 'Scheduled backups beyond those that are kept.';
+COMMENT ON FUNCTION wpaas_expiring(uuid) IS 'Scheduled backups beyond those that are kept, with their dumps; not one that is just being downloaded.';
 
 CREATE OR REPLACE FUNCTION wpaas_expired(p_job uuid, p_claim_no bigint, p_backup uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -205,8 +222,77 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM effect_fence(p_job, p_claim_no);
     UPDATE wpaas_backup SET expired_date = engine_now(), updated_date = engine_now(), updated_by = caller_name() WHERE id = p_backup AND expired_date IS NULL;
+    PERFORM wpaas_dump_forget(ARRAY[p_backup]);
 END $$;
 COMMENT ON FUNCTION wpaas_expired(uuid, bigint, uuid) IS 'A backup is gone, as newer ones are kept.';
+
+-- Downloads ------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION wpaas_dumped(p_job uuid, p_claim_no bigint, p_backup uuid, p_bytes bigint, p_url text, p_until timestamptz) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: backups are written only through here.
+BEGIN
+    PERFORM effect_fence(p_job, p_claim_no);
+    UPDATE wpaas_backup SET dump_bytes = p_bytes, dump_date = COALESCE(dump_date, engine_now()), link_date = p_until, updated_date = engine_now(), updated_by = caller_name() WHERE id = p_backup AND expired_date IS NULL;
+    IF FOUND THEN
+        -- Whoever has the link has the data; it stands nowhere else, and no longer than it is good.
+        INSERT INTO secret AS s (id, value) VALUES (p_backup, p_url) ON CONFLICT (id) DO UPDATE SET value = EXCLUDED.value;
+    END IF;
+END $$;
+COMMENT ON FUNCTION wpaas_dumped(uuid, bigint, uuid, bigint, text, timestamptz) IS 'A dump of a backup is there, and can be had by a link until then.';
+
+CREATE OR REPLACE FUNCTION wpaas_tidied(p_job uuid, p_claim_no bigint, p_download uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: what downloads have is noted only through here.
+BEGIN
+    PERFORM effect_fence(p_job, p_claim_no);
+    DELETE FROM wpaas_dump WHERE id = p_download;
+END $$;
+COMMENT ON FUNCTION wpaas_tidied(uuid, bigint, uuid) IS 'Nothing is left of what a download needed.';
+
+CREATE OR REPLACE FUNCTION wpaas_downloads_left(p_accreditation uuid) RETURNS TABLE (data jsonb)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: asked by the pass that clears up.
+BEGIN
+    RETURN QUERY SELECT wpaas_download_data(p) FROM wpaas_dump AS d JOIN provision_wpaas_download AS p ON p.id = d.id WHERE d.accreditation_id = p_accreditation AND p.finished_date IS NOT NULL ORDER BY p.id;
+END $$;
+COMMENT ON FUNCTION wpaas_downloads_left(uuid) IS 'Downloads whose jobs have ended before they could tidy up: cancelled, or their workers died too often.';
+
+CREATE OR REPLACE FUNCTION wpaas_dumps_old(p_accreditation uuid) RETURNS TABLE (id uuid, key text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: asked by the pass that clears up.
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY SELECT b.id, wpaas_dump_key(b) FROM wpaas_backup AS b
+    WHERE b.accreditation_id = p_accreditation AND b.dump_date <= engine_now() - make_interval(days => setting_value('hosting_download_days')::int) AND b.link_date IS NULL
+        AND NOT EXISTS (SELECT FROM provision_wpaas_download AS p WHERE p.backup_id = b.id AND p.finished_date IS NULL) ORDER BY b.id;
+END $$;
+COMMENT ON FUNCTION wpaas_dumps_old(uuid) IS 'Dumps that were kept long enough, and that no link leads to.';
+
+CREATE OR REPLACE FUNCTION wpaas_dump_gone(p_job uuid, p_claim_no bigint, p_backup uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: backups are written only through here.
+BEGIN
+    PERFORM effect_fence(p_job, p_claim_no);
+    PERFORM wpaas_dump_forget(ARRAY[p_backup]);
+END $$;
+COMMENT ON FUNCTION wpaas_dump_gone(uuid, bigint, uuid) IS 'The dump of a backup was removed.';
+
+CREATE OR REPLACE FUNCTION wpaas_dump_forget(p_backups uuid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    UPDATE wpaas_backup SET dump_bytes = NULL, dump_date = NULL, link_date = NULL, updated_date = engine_now(), updated_by = caller_name() WHERE id = ANY (p_backups) AND dump_date IS NOT NULL;
+    DELETE FROM secret WHERE id = ANY (p_backups);
+END $$;
+COMMENT ON FUNCTION wpaas_dump_forget(uuid[]) IS 'Backups have no dumps and no links any more.';
+
+CREATE OR REPLACE FUNCTION sweep_wpaas_links() RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    WITH ended AS (UPDATE wpaas_backup SET link_date = NULL, updated_date = engine_now(), updated_by = caller_name() WHERE link_date <= engine_now() RETURNING id)
+    DELETE FROM secret WHERE id IN (SELECT id FROM ended);
+END $$;
+COMMENT ON FUNCTION sweep_wpaas_links() IS 'Forgets links that are good no longer.';
 
 -- Ends -----------------------------------------------------------------------------------------------------------------
 
@@ -244,6 +330,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION provision_wpaas_backup_success(uuid[]) IS 'Snapshots are in the inventory.';
 
+CREATE OR REPLACE FUNCTION provision_wpaas_download_failure(p_ids uuid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM wpaas_wake(ARRAY(SELECT i.id FROM provision_wpaas_download AS p JOIN wpaas_instance AS i ON i.id = p.instance_id AND i.is_deletion_wanted AND i.deleted_date IS NULL WHERE p.id = ANY (p_ids)));
+END $$;
+COMMENT ON FUNCTION provision_wpaas_download_failure(uuid[]) IS 'The deletion of a site waits for its downloads to end.';
+
 CREATE OR REPLACE FUNCTION sweep_wpaas() RETURNS int
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
@@ -257,6 +350,7 @@ BEGIN
     SELECT i.tenant_customer_id, i.org_id, i.accreditation_id, i.id FROM customer AS c JOIN tenant_customer AS a ON a.customer_id = c.id JOIN wpaas_instance AS i ON i.tenant_customer_id = a.id
     WHERE c.removal_date <= engine_now() AND c.removed_date IS NULL AND i.deleted_date IS NULL AND NOT i.is_deletion_wanted;
     PERFORM sweep_wpaas_pushes();
+    PERFORM sweep_wpaas_links();
     INSERT INTO provision_wpaas_backup (tenant_customer_id, org_id, accreditation_id, instance_id, reason)
     SELECT i.tenant_customer_id, i.org_id, i.accreditation_id, i.id, 'scheduled' FROM wpaas_watch AS w JOIN wpaas_instance AS i ON i.id = w.instance_id
     WHERE w.backup_date <= engine_now() AND i.backup_hours > 0 AND i.deleted_date IS NULL AND NOT i.is_deletion_wanted AND i.observed_generation > 0

@@ -100,6 +100,14 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION wpaas_restore_plan(plan_item[]) IS 'wpaas.restore: one step, the new database.';
 
+CREATE OR REPLACE FUNCTION wpaas_download_plan(p_items plan_item[]) RETURNS SETOF plan_step
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM check_fields('wpaas.download', ARRAY(SELECT data FROM unnest(p_items)), '{name,backup}', '{"name": "string", "backup": "string"}');
+    RETURN QUERY SELECT (wpaas_step(i, 'download', 'provision_wpaas_download', jsonb_build_object('backup_id', uuid_of(i.data ->> 'backup')))).* FROM unnest(p_items) AS i;
+END $$;
+COMMENT ON FUNCTION wpaas_download_plan(plan_item[]) IS 'wpaas.download: one step, the dump and its link.';
+
 CREATE OR REPLACE FUNCTION wpaas_delete_plan(p_items plan_item[]) RETURNS SETOF plan_step
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
@@ -144,6 +152,30 @@ BEGIN
     RETURN QUERY SELECT p.id, jsonb_build_object('instance', p.instance_id, 'snapshot', p.snapshot, 'database_revision', p.database_revision) FROM provision_wpaas_restore AS p WHERE p.id = ANY (p_ids);
 END $$;
 COMMENT ON FUNCTION provision_wpaas_restore_job(uuid[]) IS 'What a restore needs to know: the site, the snapshot, the number of the new database.';
+
+CREATE OR REPLACE FUNCTION provision_wpaas_download_job(p_ids uuid[]) RETURNS SETOF job_request
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN QUERY SELECT p.id, wpaas_download_data(p) FROM provision_wpaas_download AS p WHERE p.id = ANY (p_ids);
+END $$;
+COMMENT ON FUNCTION provision_wpaas_download_job(uuid[]) IS 'What a download needs to know: wpaas_download_data.';
+
+CREATE OR REPLACE FUNCTION wpaas_download_data(p provision_wpaas_download) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (
+        SELECT jsonb_build_object('instance', p.instance_id, 'backup', b.id, 'download', p.id, 'snapshot', b.snapshot, 'database', wpaas_snapshot_name(p.instance_id, p.id),
+            'key', wpaas_dump_key(b), 'file', format('%s-%s.sql.gz', i.hostname, to_char(b.created_date AT TIME ZONE 'UTC', 'YYYYMMDD-HH24MISS')))
+        FROM wpaas_backup AS b JOIN wpaas_instance AS i ON i.id = b.instance_id WHERE b.id = p.backup_id);
+END $$;
+COMMENT ON FUNCTION wpaas_download_data(provision_wpaas_download) IS 'The names of a download: the database that is made for it, and goes again, where the dump is, and what it is called.';
+
+CREATE OR REPLACE FUNCTION wpaas_dump_key(p wpaas_backup) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN format('dumps/%s/%s.sql.gz', wpaas_key(p.instance_id), p.id);
+END $$;
+COMMENT ON FUNCTION wpaas_dump_key(wpaas_backup) IS 'Where the dump of a backup is in the operators'' bucket.';
 
 CREATE OR REPLACE FUNCTION provision_wpaas_delete_job(p_ids uuid[]) RETURNS SETOF job_request
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$

@@ -327,6 +327,24 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION provision_wpaas_restore_validate() IS 'Refuses snapshots that are not the site''s, and a second restore while one is going on; numbers the database.';
 
+CREATE OR REPLACE FUNCTION provision_wpaas_download_validate() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: reads what the one who inserts may not.
+DECLARE
+    _site wpaas_instance := wpaas_for(NEW.instance_id);
+BEGIN
+    PERFORM wpaas_same_place(_site, NEW.tenant_customer_id, NEW.org_id);
+    IF NOT EXISTS (SELECT FROM wpaas_backup WHERE id = NEW.backup_id AND instance_id = _site.id AND expired_date IS NULL) THEN
+        PERFORM refuse('PV404', 'backup not found', COALESCE(NEW.backup_id::text, 'none named'), 'the backups of the site are listed');
+    END IF;
+    NEW.accreditation_id := _site.accreditation_id;
+    -- Each takes a database for a while: one at a time.
+    PERFORM object_claim('download', _site.id::text, NEW.id, NEW.order_item_plan_ids[1], NEW.tenant_customer_id);
+    INSERT INTO wpaas_dump VALUES (NEW.id, NEW.accreditation_id);
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION provision_wpaas_download_validate() IS 'Refuses backups that are not the site''s, and a second download of the site while one is being made.';
+
 CREATE OR REPLACE FUNCTION provision_wpaas_delete_validate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: sites are written only through here.
@@ -338,6 +356,8 @@ BEGIN
     UPDATE wpaas_instance SET is_deletion_wanted = true, generation = generation + 1, phase = 'deleting', updated_date = engine_now(), updated_by = caller_name() WHERE id = _site.id;
     PERFORM wpaas_begin(_site.id);
     PERFORM wpaas_wake(ARRAY[_site.id]);
+    -- Others that are at the site end now.
+    PERFORM wpaas_hurry(ARRAY(SELECT job_id FROM wpaas_working(_site.id)));
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION provision_wpaas_delete_validate() IS 'Has a site taken down.';

@@ -70,6 +70,7 @@ def default_actions() -> Actions:
         "provision_wpaas_converge": Action(hosting.converge),
         "provision_wpaas_backup": Action(hosting.backup),
         "provision_wpaas_restore": Action(hosting.restore),
+        "provision_wpaas_download": Action(hosting.download),
         "provision_wpaas_delete": Action(hosting.delete),
         "wpaas_stray": Action(hosting.find_strays),
         "provision_ssl_create": Action(certificate.create),

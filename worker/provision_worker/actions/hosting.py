@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from psycopg.types.json import Jsonb
 
 from provision_worker.effects import Thing, fenced
-from provision_worker.hosting import act, source, stray
+from provision_worker.hosting import act, dump, source, stray
 from provision_worker.hosting.look import look
 from provision_worker.hosting.model import Memory, Network, Plan, Site
 from provision_worker.hosting.observe import code_of, is_missing
@@ -69,7 +69,7 @@ class Wanted:
 _SAME = (
     *("id", "key", "org_key", "name", "org", "cid", "hostname", "version", "artifact", "artifacts", "is_resolved"),
     *("is_suspended", "is_deletion_wanted", "database_revision", "generation", "has_served", "is_changing"),
-    *("is_last_of_org", "cost_tag", "load_percent"),
+    *("is_busy", "is_last_of_org", "cost_tag", "load_percent"),
 )
 
 
@@ -83,6 +83,7 @@ def network(hosting: dict[str, Any]) -> Network:
         hosting["image_id"],
         hosting["bucket"],
         hosting.get("instance_profile"),
+        hosting.get("dump_profile"),
         hosting.get("api_url"),
     )
 
@@ -94,7 +95,7 @@ def _read(task: Task) -> Wanted | None:
 
 def _tell(task: Task, query: str, **values: Any) -> Any:
     """Calls a function that takes what this job found out, under its claim."""
-    claim = {"job": task.job.job_id, "claim_no": task.job.claim_no, "instance": task.job.data["instance"]}
+    claim = {"job": task.job.job_id, "claim_no": task.job.claim_no, "instance": task.job.data.get("instance")}
     with fenced():
         found = task.resources.row("hosting", query, **claim, **values)
     return found and next(iter(found.values()))
@@ -298,7 +299,15 @@ def _expire(task: Task) -> None:
     for row in task.resources.rows("hosting", "expiring", instance=task.job.data["instance"]):
         name = row["snapshot"]
         _named(lambda name=name: task.site.account.rds.delete_db_snapshot(DBSnapshotIdentifier=name) and name)  # type: ignore[misc]
+        if row["key"]:
+            dump.Place(_bucket(task), row["key"]).remove(task.site.account)
         _tell(task, "expired", backup=row["id"])
+
+
+def _bucket(task: Task) -> str:
+    """The operators' bucket in the account."""
+    bucket: str = task.site.accreditation.settings["hosting"]["bucket"]
+    return bucket
 
 
 def restore(task: Task) -> Outcome:
@@ -307,6 +316,8 @@ def restore(task: Task) -> Outcome:
     if wanted is None:
         return failed("the web site is not there any more")
     site, rds = wanted.site, task.site.account.rds
+    if site.is_deletion_wanted:
+        return failed("the web site is being deleted")
     name = f"{site.key}-{task.job.data['database_revision']}"
     _restore_database(task, site, name)
     (database,) = rds.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"]
@@ -321,14 +332,13 @@ def restore(task: Task) -> Outcome:
     return _wait(task, _read(task) or wanted, generation)
 
 
-def _restore_database(task: Task, site: Site, name: str) -> None:
+def _restore_database(task: Task, site: Site, name: str, **changes: Any) -> None:
     account = task.site.account
     parameters = {"name": name, "snapshot": task.job.data["snapshot"]}
 
     def make(token: UUID) -> Thing:
-        groups = [{"Name": "group-name", "Values": [f"{site.org_key}-data"]}]
-        (group,) = account.ec2.describe_security_groups(Filters=groups)["SecurityGroups"]  # type: ignore[arg-type]
-        settings = act.database_settings(site, group["GroupId"])
+        group = act.group_named(account, site, f"{site.org_key}-data")
+        settings = act.database_settings(site, group) | changes
         account.rds.restore_db_instance_from_db_snapshot(
             DBInstanceIdentifier=name, DBSnapshotIdentifier=parameters["snapshot"], **settings
         )
@@ -345,6 +355,87 @@ def find_database(place: Place, parameters: dict[str, Any], token: UUID) -> str 
     """The database that an effect was to make, by its name."""
     name: str = parameters["name"]
     return _named(lambda: place.account.rds.describe_db_instances(DBInstanceIdentifier=name) and name)
+
+
+# Downloads ------------------------------------------------------------------------------------------------------------
+
+
+def download(task: Task) -> Outcome:
+    """Makes a dump of a backup, unless there is one, and a link to it; removes what that took, however it ends."""
+    wanted = _read(task)
+    if wanted is None:
+        return failed("the web site is not there any more")
+    data, place = task.job.data, dump.Place(_bucket(task), task.job.data["key"])
+    outcome = _dump(task, wanted.site, place)
+    if outcome.kind not in ("completed", "failed"):
+        return outcome
+    dump.tidy(task.site.account, place, data["download"], data["database"])
+    _tell(task, "tidied", download=data["download"])
+    return outcome
+
+
+def _dump(task: Task, site: Site, place: dump.Place) -> Outcome:
+    """How far the dump is."""
+    account, data = task.site.account, task.job.data
+    if site.is_deletion_wanted:
+        return failed("the web site is being deleted")
+    size = place.size(account)
+    if size is not None:
+        url, until = place.link(account, data["file"])
+        _tell(task, "dumped", backup=data["backup"], bytes=size, url=url, until=until)
+        return completed({"size_bytes": size})
+    _restore_database(task, site, data["database"], DeletionProtection=False, MultiAZ=False)
+    source = dump.source(account, data["database"])
+    if not isinstance(source, dump.Source):
+        return again(WAIT_LIMIT_SECONDS, message=source) if source else failed("the database to dump is gone")
+    if not task.state.get("is_started"):
+        _start_machine(task, site, source, place)
+        # What EC2 has started it does not list at once.
+        return again(WAIT_LIMIT_SECONDS, {"is_started": True}, "the database is being dumped")
+    machines = dump.machines(account, data["download"])
+    if any(dump.is_at_work(machine) for machine in machines):
+        return again(WAIT_LIMIT_SECONDS, task.state, "the database is being dumped")
+    if place.size(account) is not None:
+        return again(SOON_SECONDS, task.state)
+    names = ", ".join(machine["InstanceId"] for machine in machines) or "which is gone"
+    return failed(f"the machine that was to dump the database has ended without: {names}; its console output says why")
+
+
+def _start_machine(task: Task, site: Site, source: dump.Source, place: dump.Place) -> None:
+    account, id = task.site.account, task.job.data["download"]
+    text = dump.script(account.region, source, place)
+
+    def look(token: UUID) -> Thing | None:
+        return Thing(id) if find_machine(task.site, {"download": id}, token) else None
+
+    def make(token: UUID) -> Thing:
+        dump.start(account, site, id, text, str(token))
+        return Thing(id)
+
+    task.effects.once("machine.start", {"download": id}, make=make, find=look, look_first=True)
+
+
+def find_machine(place: Place, parameters: dict[str, Any], token: UUID) -> str | None:
+    """The download that an effect was to start a machine for, if there is one."""
+    name: str = parameters["download"]
+    return name if dump.machines(place.account, name) else None
+
+
+def _clear_downloads(task: Task) -> int:
+    """Removes what is left of downloads, and dumps that were kept long enough; returns how many dumps."""
+    account, accreditation = task.site.account, task.site.accreditation.id
+    for row in task.resources.rows("hosting", "downloads_left", accreditation=accreditation):
+        data = row["data"]
+        dump.tidy(account, dump.Place(_bucket(task), data["key"]), data["download"], data["database"])
+        _tell(task, "tidied", download=data["download"])
+    old = task.resources.rows("hosting", "dumps_old", accreditation=accreditation)
+    for row in old:
+        dump.Place(_bucket(task), row["key"]).remove(account)
+        _tell(task, "dump_gone", backup=row["id"])
+    return len(old)
+
+
+# The end --------------------------------------------------------------------------------------------------------------
 
 
 def delete(task: Task) -> Outcome:
@@ -364,8 +455,10 @@ def _left(wanted: Wanted) -> list[str]:
 
 
 def find_strays(task: Task) -> Outcome:
-    """Notes what has the tag of a site that is not there, and removes what may go: seen for an hour, and no data."""
-    account = task.site.account
+    """Notes what has the tag of a site that is not there, and removes what may go: seen for an hour, and no data.
+    Removes also what is left of downloads.
+    """
+    account, dumps = task.site.account, _clear_downloads(task)
     found = [{"arn": arn, "instance": instance} for arn, instance in stray.tagged(account)]
     claim = {"job": task.job.job_id, "claim_no": task.job.claim_no, "accreditation": task.site.accreditation.id}
     with fenced():
@@ -375,4 +468,4 @@ def find_strays(task: Task) -> Outcome:
         with fenced():
             task.resources.row("hosting", "fence", job=task.job.job_id, claim_no=task.job.claim_no)
         removed += stray.remove(account, arn)
-    return completed({"tagged": len(found), "removed": removed})
+    return completed({"tagged": len(found), "removed": removed, "dumps": dumps})

@@ -58,6 +58,7 @@ FIND: dict[str, Callable[[Site, dict[str, Any], UUID], str | None]] = {
     "secret.create": hosting.find_secret,
     "snapshot.create": hosting.find_snapshot,
     "database.restore": hosting.find_database,
+    "machine.start": hosting.find_machine,
 }
 FIND |= dict.fromkeys(registrar.OPERATIONS, registrar.find)
 # By inventory table: why the thing of that name is not there any more, or None.

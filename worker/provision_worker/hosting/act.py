@@ -88,6 +88,13 @@ def store_secret(account: Account, site: Site, admin_password: str | None = None
             account.secrets.restore_secret(SecretId=site.secret_name)
 
 
+def group_named(account: Account, site: Site, name: str) -> str:
+    """The id of a security group in the site's network, which is there."""
+    filters = [{"Name": "vpc-id", "Values": [site.network.vpc_id]}, {"Name": "group-name", "Values": [name]}]
+    (group,) = account.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]  # type: ignore[arg-type]
+    return group["GroupId"]
+
+
 def database_settings(site: Site, security_group: str) -> dict[str, Any]:
     """What holds for new databases and for restored ones."""
     return {
@@ -140,16 +147,8 @@ class Actor:
         except ClientError as error:
             if code_of(error) != "InvalidGroup.Duplicate":
                 raise
-            group = self._group_named(name)
+            group = group_named(self.account, self.site, name)
         ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=self._permissions(role))
-
-    def _group_named(self, name: str) -> str:
-        filters = [
-            {"Name": "vpc-id", "Values": [self.site.network.vpc_id]},
-            {"Name": "group-name", "Values": [name]},
-        ]
-        (group,) = self.account.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]  # type: ignore[arg-type]
-        return group["GroupId"]
 
     def _permissions(self, role: str) -> list[Any]:
         """The world reaches the load balancer, that the nodes, those the database and the files."""
@@ -157,7 +156,7 @@ class Actor:
             everybody = {"IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
             return [{"IpProtocol": "tcp", "FromPort": port, "ToPort": port} | everybody for port in (80, 443)]
         source, ports = ("web", (80,)) if role == "node" else ("node", (3306, 2049))
-        group = self.seen.security.get(source) or self._group_named(f"{self.site.org_key}-{source}")
+        group = self.seen.security.get(source) or group_named(self.account, self.site, f"{self.site.org_key}-{source}")
         pairs = {"UserIdGroupPairs": [{"GroupId": group}]}
         return [{"IpProtocol": "tcp", "FromPort": port, "ToPort": port} | pairs for port in ports]
 

@@ -22,6 +22,8 @@ class Network:
     bucket: str
     instance_profile: str | None = None
     """The role by which nodes read secrets and code."""
+    dump_profile: str | None = None
+    """The role by which machines that dump databases write to the bucket; None: that of the nodes."""
     api_url: str | None = None
     """Where nodes ask whether a log-in link is good."""
 
@@ -59,6 +61,8 @@ class Site:
     has_served: bool = False
     is_changing: bool = True
     """Whether a generation is on its way that has not come true yet."""
+    is_busy: bool = False
+    """Whether jobs beside the caretaker are at work that may make something for it."""
     is_last_of_org: bool = False
     load_percent: int = 85
     """From which load a site of fixed size has too much to do."""
@@ -220,7 +224,7 @@ class Seen:
     snapshots: Mapping[str, str] = field(default_factory=dict)
     """Status of all of its databases' snapshots by name; looked at when it is being deleted."""
     artifacts: tuple[str, ...] = ()
-    """Keys of the copies of its code; likewise."""
+    """Keys of the copies of its code and of dumps; likewise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ from .model import (
 T = TypeVar("T")
 
 INSTANCE_TAG = "provision:instance"
+DUMP_TAG = "provision:dump"
+"""Of machines that are there for a dump of a backup: which download they are for. They are no nodes."""
 DIGEST_TAG = "provision:digest"
 """What a node was started from: a tag of the group that its nodes get when they start."""
 LEFT_ALONE = ("ReplaceUnhealthy", "AZRebalance")
@@ -130,28 +132,37 @@ class _Look:
         return _found(lambda: self.account.rds.describe_db_subnet_groups(DBSubnetGroupName=name)) is not None
 
     def databases(self) -> Iterator[Database]:
-        """The one in use, those before it, and one that a restore may be making."""
-        names = [f"{self.site.key}-{number}" for number in range(1, self.site.database_revision + 2)]
-        filters: Any = [{"Name": "db-instance-id", "Values": names}]
-        answer = _found(lambda: self.account.rds.describe_db_instances(Filters=filters))
-        for found in answer["DBInstances"] if answer else ():
+        """The one in use, those before it, and one that a restore may be making; if it is to be deleted, all that begin
+        with its key.
+        """
+        filters: Any = [{"Name": "db-instance-id", "Values": self.database_names()}]
+        given = {} if self.site.is_deletion_wanted else {"Filters": filters}
+        pages = self.account.rds.get_paginator("describe_db_instances")
+        all_found = _found(lambda: [one for page in pages.paginate(**given) for one in page["DBInstances"]])
+        for found in all_found or ():
+            if not found["DBInstanceIdentifier"].startswith(f"{self.site.key}-"):
+                continue
             host = found.get("Endpoint", {}).get("Address")
             has_standby = found.get("PendingModifiedValues", {}).get("MultiAZ", found["MultiAZ"])
             name, status = found["DBInstanceIdentifier"], found["DBInstanceStatus"]
             yield Database(name, status, host, found["DeletionProtection"], has_standby)
 
+    def database_names(self) -> list[str]:
+        return [f"{self.site.key}-{number}" for number in range(1, self.site.database_revision + 2)]
+
     def snapshots(self) -> Iterator[tuple[str, str]]:
         """Those that RDS does not remove by itself, of all databases that the site has had."""
         pages = self.account.rds.get_paginator("describe_db_snapshots")
-        for number in range(1, self.site.database_revision + 2):
-            name = f"{self.site.key}-{number}"
+        for name in self.database_names():
             for page in pages.paginate(DBInstanceIdentifier=name, SnapshotType="manual"):
                 yield from ((one["DBSnapshotIdentifier"], one["Status"]) for one in page["DBSnapshots"])
 
     def artifacts(self) -> Iterator[str]:
+        """Copies of its code, and dumps of its backups."""
         pages = self.account.s3.get_paginator("list_objects_v2")
-        for page in pages.paginate(Bucket=self.site.network.bucket, Prefix=f"artifacts/{self.site.key}/"):
-            yield from (one["Key"] for one in page.get("Contents", ()))
+        for kind in ("artifacts", "dumps"):
+            for page in pages.paginate(Bucket=self.site.network.bucket, Prefix=f"{kind}/{self.site.key}/"):
+                yield from (one["Key"] for one in page.get("Contents", ()))
 
     def files(self) -> Files | None:
         answer = _found(lambda: self.account.efs.describe_file_systems(CreationToken=self.site.key))
@@ -217,9 +228,10 @@ class _Look:
         for id, machine in machines.items():
             member = members.get(id)
             state = _state(machine["State"]["Name"], member, health.get(id))
-            if member is None and state == "gone":
+            tags = {tag["Key"]: tag["Value"] for tag in machine.get("Tags", ())}
+            if member is None and (state == "gone" or (DUMP_TAG in tags and not self.site.is_deletion_wanted)):
                 continue
-            digest = next((tag["Value"] for tag in machine.get("Tags", ()) if tag["Key"] == DIGEST_TAG), "")
+            digest = tags.get(DIGEST_TAG, "")
             is_routed = id in health or state != "starting" or not member or member["LifecycleState"] != "InService"
             yield Node(id, state, machine["LaunchTime"], digest, member is not None, is_routed)
 

@@ -397,6 +397,10 @@ class _Deletion:
             way()
             if self.made.steps or self.made.is_waiting:
                 return self.made
+        if self.site.is_busy:
+            # They end, as it is to be deleted; what they made until then is seen by the next look.
+            self.made.is_waiting = True
+            return self.made
         self.made.phase, self.made.is_done = "deleted", True
         self.made.has_final_snapshot = self.site.final_snapshot in self.seen.snapshots
         return self.made

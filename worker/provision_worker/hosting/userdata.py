@@ -40,10 +40,14 @@ def script(site: Site, region: str, database_host: str, file_system: str, secret
         "FILES": file_system,
         "API": site.network.api_url or "",
     }
-    assignments = "\n".join(f"{name}={shlex.quote(value)}" for name, value in values.items())
-    text = _template().replace("@VALUES@", assignments).replace("@SITES@", "\n".join(_sites(site)))
+    text = _template().replace("@VALUES@", assignments(values)).replace("@SITES@", "\n".join(_sites(site)))
     check(text, secrets)
     return text
+
+
+def assignments(values: Mapping[str, str]) -> str:
+    """Variables of a shell script."""
+    return "\n".join(f"{name}={shlex.quote(value)}" for name, value in values.items())
 
 
 def check(text: str, secrets: Iterable[str] = ()) -> None:

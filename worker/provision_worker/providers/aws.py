@@ -6,6 +6,7 @@ with a `role_arn` is entered by STS AssumeRole, with its external id, and the cr
 
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -225,6 +226,19 @@ class Account:
     def iam(self) -> "IAMClient":
         """IAM; nothing is tried twice."""
         return self._client(lambda options: self._session.client("iam", **options), ONCE)
+
+    def link(self, bucket: str, key: str, seconds: int, **more: str) -> tuple[str, datetime]:
+        """A link by which everybody who has it reads an object, and until when: it ends with the credentials that it is
+        made by, whatever it says itself.
+        """
+        signed = self._client(
+            lambda options: self._session.client("s3", **options), CONFIG.merge(Config(signature_version="s3v4"))
+        )
+        given = {"Bucket": bucket, "Key": key} | more
+        url: str = signed.generate_presigned_url("get_object", Params=given, ExpiresIn=seconds)
+        until = datetime.now(UTC) + timedelta(seconds=seconds)
+        end = getattr(self._session.get_credentials(), "_expiry_time", None)
+        return url, min(until, end) if end else until
 
     def _client(self, make: Callable[[dict[str, Any]], T], config: Config = CONFIG) -> T:
         with self._lock:
