@@ -403,6 +403,22 @@ def test_range_and_policy_follow_the_spec() -> None:
     assert actions(back) == ["group.update", "group.no_policy"]
 
 
+def test_of_a_range_that_gets_narrower_the_group_does_not_choose_who_goes() -> None:
+    nodes = tuple(node(name, minutes=minutes) for name, minutes in (("a", 60), ("b", 5), ("c", 60), ("d", 60)))
+    found = decide(replace(SYNC, nodes=nodes, group=group(2, 4, 4, has_policy=True)), replace(SITE, range=(1, 3)))
+    assert steps(found) == [
+        ("group.update", {"template": "2", "digest": DIGEST, "least": 1, "most": 4}),
+        ("node.remove", {"id": "b", "is_ours": True}),
+    ]
+
+
+def test_what_is_just_being_made_for_a_site_is_waited_for_before_it_is_gone() -> None:
+    site = replace(SITE, is_deletion_wanted=True)
+    waiting = decide(Seen(), replace(site, is_busy=True))
+    assert (waiting.phase, waiting.steps, waiting.is_waiting) == ("deleting", [], True)
+    assert decide(Seen(), site).phase == "deleted"
+
+
 def test_a_roll_at_the_upper_end_of_the_range_has_room_for_one_more() -> None:
     site = replace(NEW_SITE, range=(2, 3))
     found = decide(replace(ROLLING, group=group(2, 3, 3, "3", digest=NEW, has_policy=True)), site)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from sqlalchemy import (
     ARRAY,
     Integer,
@@ -79,6 +79,7 @@ class NewCustomer(Body):
 
     name: Name
     email: Email
+    tenant: Named | None = Field(None, description="where several host")
     username: Named | None = None
     password: Password | None = None
     identity: Finish | None = Field(
@@ -124,7 +125,13 @@ class OrgChange(Body):
     quota: Named | None = None
 
 
-class OfMonth(BaseModel):
+class Query(BaseModel):
+    """What a query says, and nothing else."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class OfMonth(Query):
     """Of when."""
 
     month: Annotated[str, Field(pattern="^20[0-9]{2}-(0[1-9]|1[0-2])$", examples=["2026-11"])] | None = Field(
@@ -229,14 +236,14 @@ class SpaceChange(Body):
     description: str | None = Field(None, max_length=1000)
 
 
-class ByCustomer(BaseModel):
+class ByCustomer(Query):
     """Whose."""
 
     cid: Named
     name: Named | None = None
 
 
-class ByName(BaseModel):
+class ByName(Query):
     """Which."""
 
     name: Named | None = None
@@ -533,11 +540,11 @@ async def _customer_of(connection: AsyncConnection, cid: str) -> Row:
 async def _org_of(connection: AsyncConnection, cid: str, name: str) -> Row:
     """An org by name; the one named default is made when it is first asked for."""
     customer = await _customer_of(connection, cid)
-    is_it = [_org.c.tenant_customer_id == customer["tenant_customer_id"], _org.c.kind == "hosting"]
-    if name.lower() == DEFAULT:
-        (found,) = await fetch(connection, _ORG_DEFAULT, id=customer["tenant_customer_id"])
-        return await _one(connection, _org, "org", name, _org.c.id == found["id"])
-    return await _one(connection, _org, "org", name, func.lower(_org.c.name) == name.lower(), *is_it)
+    seen = await _org_seen(connection, customer, name)
+    if seen:
+        return seen
+    (found,) = await fetch(connection, _ORG_DEFAULT, id=customer["tenant_customer_id"])
+    return await _one(connection, _org, "org", name, _org.c.id == found["id"])
 
 
 async def _space_of(connection: AsyncConnection, org: UUID, name: str) -> Row:
@@ -845,6 +852,20 @@ async def list_users(request: Request) -> Response:
     return _list(HostingUser, await run(request, caller, work))
 
 
+async def show_user(request: Request) -> Response:
+    """One user."""
+    caller, cid, name = await authenticate(request), _path(request, "cid"), _path(request, "name")
+
+    async def work(connection: AsyncConnection) -> Row:
+        await _customer_of(connection, cid)
+        rows = await _users(connection, cid, name)
+        if not rows:
+            raise Problem(404, "the user is not found", name[:100], hint="GET /users/<cid> lists them")
+        return rows[0]
+
+    return _answer(HostingUser, await run(request, caller, work))
+
+
 async def change_user(request: Request) -> Response:
     """Another name, address, password, other spaces, or locked out."""
     body = await read_body(request, UserChange)
@@ -1089,6 +1110,16 @@ async def restore_backup(request: Request) -> Response:
     return await _ordered(request, items)
 
 
+async def show_backup(request: Request) -> Response:
+    """One of the snapshots that are kept."""
+    caller, org = await _within(request)
+
+    async def work(connection: AsyncConnection) -> Row:
+        return await _backup_of(connection, request, await _site_of(connection, request, org))
+
+    return _answer(Backup, await run(request, caller, work))
+
+
 async def _backup_of(connection: AsyncConnection, request: Request, site: Row) -> Row:
     id: UUID = request.path_params["id"]
     is_it = (_backup.c.id == id, _backup.c.instance_id == site["id"], _backup.c.expired_date.is_(None))
@@ -1327,6 +1358,7 @@ def _backup_routes() -> list[Any]:
             get=_operation(list_backups, "List backups", Backup, is_list=True, **many),
             post=_operation(create_backup, "Make a backup", Ordered, 202, **many),
         ),
+        resource(f"{_SITE_PATH}/backups/{{id:uuid}}", get=_operation(show_backup, "See a backup", Backup, **many)),
         resource(
             f"{_SITE_PATH}/backups/{{id:uuid}}/restore",
             post=_operation(restore_backup, "Bring the data of a backup back", Ordered, 202, **many),
@@ -1419,6 +1451,7 @@ routes = [
     ),
     resource(
         "/users/{cid}/{name}",
+        get=_operation(show_user, "See a user", HostingUser),
         put=_operation(change_user, "Change a user", HostingUser, body=UserChange),
         delete=_operation(remove_user, "Remove a user", None, 204),
     ),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 import structlog
+from psycopg.errors import Diagnostic, UniqueViolation
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -157,7 +158,16 @@ def _of_database(error: psycopg.Error) -> Problem:
     if answer.says_which:
         return Problem(answer.status, answer.title, (said.message_primary or "")[:DETAIL_LIMIT] or None, code=state)
     _log.warning("database error", sqlstate=state, error=said.message_primary or str(error))
+    if state == UniqueViolation.sqlstate:
+        return Problem(answer.status, answer.title, _taken(said), hint="take another, or use what there is", code=state)
     return Problem(answer.status, answer.title, code=state)
+
+
+def _taken(said: Diagnostic) -> str | None:
+    """What is there already, from the name of the constraint, which is <table>_<what>_uk."""
+    table, name = said.table_name or "", said.constraint_name or ""
+    what = name.removeprefix(f"{table}_").removesuffix("_uk")
+    return f"{what} of {table}".replace("_", " ") if table and what else None
 
 
 def _unexpected(error: Exception) -> Problem:

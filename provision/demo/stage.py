@@ -26,7 +26,7 @@ from provision.migrate import migrate
 from provision.server import Server
 from provision.settings import Settings
 
-from .endpoint import mend_launch_templates
+from .endpoint import mend_launch_templates, play_dumps
 from .place import note_process
 
 if TYPE_CHECKING:
@@ -176,6 +176,7 @@ def _aws() -> Iterator[str]:
     from moto.server import ThreadedMotoServer
 
     mend_launch_templates()
+    play_dumps()
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     try:

@@ -16,6 +16,15 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION wpaas_require(uuid, uuid) IS 'Refuses those who have nothing to do with the web sites of an org, the customer''s own log-in among them.';
 
+CREATE OR REPLACE FUNCTION wpaas_tenant(p_name text) RETURNS uuid
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _hosting constant uuid[] := ARRAY(SELECT DISTINCT tenant_id FROM accreditation WHERE is_active AND settings ? 'hosting');
+BEGIN
+    RETURN CASE WHEN p_name IS NULL AND cardinality(_hosting) = 1 THEN _hosting[1] ELSE tenant_named(p_name) END;
+END $$;
+COMMENT ON FUNCTION wpaas_tenant(text) IS 'The tenant of that name; NULL: the only one that hosts, or the only one.';
+
 CREATE OR REPLACE FUNCTION customer_sign_up(p jsonb, p_password_hash text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: who signs up is nobody yet.
@@ -23,11 +32,11 @@ DECLARE
     _account uuid;
     _user uuid;
 BEGIN
-    PERFORM check_fields('customer', ARRAY[p], '{name,email,username}', '{"name": "string", "email": "string", "username": "string", "issuer": "string|null", "subject": "string|null"}');
+    PERFORM check_fields('customer', ARRAY[p], '{name,email,username}', '{"name": "string", "email": "string", "username": "string", "tenant": "string|null", "issuer": "string|null", "subject": "string|null"}');
     IF setting_value('hosting_sign_up') <> 'true' THEN
         PERFORM refuse('PV403', 'nobody signs up here by himself', p ->> 'name', 'ask the operators');
     END IF;
-    _account := customer_add(tenant_named(NULL), p ->> 'name', p ->> 'email');
+    _account := customer_add(wpaas_tenant(p ->> 'tenant'), p ->> 'name', p ->> 'email');
     INSERT INTO app_user (customer_id, username, email, verified_date) SELECT customer_id, p ->> 'username', p ->> 'email', engine_now() FROM tenant_customer WHERE id = _account
     ON CONFLICT DO NOTHING RETURNING id INTO _user;
     IF _user IS NULL THEN
@@ -38,7 +47,7 @@ BEGIN
     PERFORM identity_link(p ->> 'issuer', p ->> 'subject', _user) WHERE p ->> 'subject' IS NOT NULL;
     RETURN (SELECT c.cid FROM customer AS c JOIN tenant_customer AS a ON a.customer_id = c.id WHERE a.id = _account);
 END $$;
-COMMENT ON FUNCTION customer_sign_up(jsonb, text) IS 'Makes a customer with a log-in of its own: name, email, username, and a password or who it is elsewhere (issuer, subject); returns its cid. The setting hosting_sign_up says whether anybody may.';
+COMMENT ON FUNCTION customer_sign_up(jsonb, text) IS 'Makes a customer with a log-in of its own: name, email, username, tenant (if several host), and a password or who it is elsewhere (issuer, subject); returns its cid. The setting hosting_sign_up says whether anybody may.';
 
 CREATE OR REPLACE FUNCTION space_named(p_account uuid, p_space text) RETURNS space
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$

@@ -11,7 +11,7 @@ CREATE OR REPLACE FUNCTION caller_may(p_permission text, p_tenant_customer uuid,
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: reads memberships that the caller may not see.
 DECLARE
-    _is_reading constant boolean := p_permission IN ('read', 'audit.read');
+    _is_reading constant boolean := p_permission IN ('read', 'audit.read', 'account.read');
     _platform constant text := caller_platform();
 BEGIN
     -- Acting for one account, or one org, the caller holds no rights outside of it.

@@ -182,7 +182,7 @@ BEGIN
     END IF;
     SELECT * INTO _profile FROM wpaas_profile WHERE name = NEW.profile AND (tenant_customer_id IS NULL OR tenant_customer_id = NEW.tenant_customer_id) ORDER BY tenant_customer_id NULLS LAST LIMIT 1;
     IF NEW.profile IS NOT NULL AND _profile.id IS NULL THEN
-        PERFORM refuse('PV422', 'there is no such profile', left(NEW.profile, 100), 'SELECT * FROM v_wpaas_profile');
+        PERFORM refuse('PV422', 'there is no such profile', left(NEW.profile, 100), 'v_wpaas_profile and GET /profiles/<cid> list them');
     END IF;
     _site := jsonb_populate_record(NULL::wpaas_instance, jsonb_build_object(
         'id', NEW.id, 'tenant_customer_id', NEW.tenant_customer_id, 'org_id', NEW.org_id, 'space_id', NEW.space_id, 'accreditation_id', NEW.accreditation_id, 'name', NEW.name,

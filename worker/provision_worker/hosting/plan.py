@@ -184,10 +184,9 @@ class _Upkeep:
     def limits(self) -> dict[str, int]:
         """Least and most of the group. Nodes are taken out by lowering its wish, which may not fall below the least."""
         room = 1 if self.is_rolling or not self.site.range else 0
-        if self.site.range and not self.site.is_suspended:
-            return {"least": self.site.range[0], "most": self.site.range[1] + room}
+        least, most = self.site.range if self.site.range and not self.site.is_suspended else (0, self.wanted)
         # Where fewer are wanted than there are, who goes is not the group's to choose.
-        return {"least": 0, "most": max(self.wanted + room, self.seen.group.desired if self.seen.group else 0)}
+        return {"least": least, "most": max(most + room, self.seen.group.desired if self.seen.group else 0)}
 
     def overdue(self, node: Node) -> Node:
         """A node that takes too long to start is ill, and need not be looked at twice more."""
@@ -235,7 +234,7 @@ class _Upkeep:
         """More, fewer, or the next step of a roll: one more first, then one old out."""
         goal = self.wanted + self.is_rolling
         surplus = len(live) - goal
-        ready = [node for node in live if node.state == "ready"]
+        ready = [node for node in live if node.state == "ready" and node.is_ours]
         has_new = any(node.digest == digest for node in ready)
         if surplus > 0:
             self.remove(live, digest, surplus)
