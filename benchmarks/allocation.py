@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.harness import report
-from benchmarks.harness.cluster import OPTIONS, Cluster, cluster, place
+from benchmarks.harness.cluster import OPTIONS, Cluster, cluster
 from provision import ProvisionError
 from provision.database import connect, url_as
 from provision.migrate import migrate
@@ -59,11 +59,11 @@ def main(directory: Path | None, as_json: bool, **options: Any) -> None:
             report.progress("filling, reading, ordering"),
         ):
             figures = measure(server, **options)
-            version = server.version
+            version, place = server.version, server.place
     except ProvisionError as error:
         raise click.ClickException(str(error)) from None
     show(console, figures, options)
-    machine = report.machine() | {"postgresql": version, "data_in": str(place(directory)), "settings": OPTIONS}
+    machine = report.machine() | {"postgresql": version, "data_in": str(place), "settings": OPTIONS}
     for name, value in machine.items():
         console.print(f"{name}: {value}", soft_wrap=True, highlight=False)
     if as_json:

@@ -17,7 +17,7 @@ from rich.console import Console
 from starlette.testclient import TestClient
 
 from benchmarks.harness import report
-from benchmarks.harness.cluster import OPTIONS, Cluster, cluster, place
+from benchmarks.harness.cluster import OPTIONS, Cluster, cluster
 from provision import ProvisionError
 from provision.database import connect, url_as
 from provision.log import configure
@@ -42,7 +42,7 @@ def main(domains: int, others: int, limit: int, rounds: int, as_json: bool) -> N
     try:
         with cluster(None, load_settings().pg_bin) as server, report.progress("filling, then reading the list"):
             url, key = seed(server, domains, others)
-            about = {"postgresql": server.version, "data_in": str(place(None)), "settings": OPTIONS}
+            about = {"postgresql": server.version, "data_in": str(server.place), "settings": OPTIONS}
             runs = list(measure(server, url, key, limit, rounds, domains))
     except ProvisionError as error:
         raise click.ClickException(str(error)) from None

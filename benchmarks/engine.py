@@ -9,7 +9,7 @@ from rich.console import Console
 from benchmarks.comparison.lines import FIGURES, RATIOS, ratios
 from benchmarks.comparison.run import Comparison, Extent
 from benchmarks.harness import report
-from benchmarks.harness.cluster import OPTIONS, cluster, place
+from benchmarks.harness.cluster import OPTIONS, cluster
 from benchmarks.orders.installation import UnfinishedError
 from benchmarks.orders.throughput import Load
 from provision import ProvisionError
@@ -41,11 +41,11 @@ def main(directory: Path | None, as_json: bool, **options: Any) -> None:
         with cluster(directory, load_settings().pg_bin) as server, report.progress("starting a server") as say:
             comparison = Comparison(server, extent(**options), say)
             comparison.run()
-            version = server.version
+            version, place = server.version, server.place
     except (ProvisionError, UnfinishedError) as error:
         raise click.ClickException(str(error)) from None
     found = ratios(comparison.samples)
-    machine = report.machine() | {"postgresql": version, "data_in": str(place(directory)), "settings": OPTIONS}
+    machine = report.machine() | {"postgresql": version, "data_in": str(place), "settings": OPTIONS}
     show(console, comparison, found, machine)
     if as_json:
         click.echo(report.document(comparison.samples, found, machine))

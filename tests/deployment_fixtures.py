@@ -25,6 +25,10 @@ from .worker_fixtures import Engine, eventually
 
 PASSWORD = "correct horse battery"
 Json = dict[str, Any]
+SETTLED = """
+SELECT NOT EXISTS (SELECT FROM v_compute_cluster WHERE org_id = %s AND NOT is_decided)
+    AND NOT EXISTS (SELECT FROM v_deployment WHERE org_id = %s AND state = 'starting')
+"""
 
 
 class User:
@@ -151,12 +155,18 @@ class Site:
 
     @contextmanager
     def working(self, **settings: Any) -> Iterator[None]:
-        """A worker is there."""
+        """A worker is there, until all that it can do is done."""
         with self.engine.worker(default_actions(), **settings):
             yield
+            self.settle()
+
+    def settle(self) -> None:
+        """Wait until the worker has decided about all that waits, and what was begun runs."""
+        eventually(lambda: self.engine.value(SETTLED, self.org, self.org), "a decision")
 
     def pass_time(self, seconds: float) -> None:
-        """Turn the clock forward."""
+        """Turn the clock forward; first settle what is to begin before that."""
+        self.settle()
         self.engine.owner.execute("SELECT clock_advance(make_interval(secs => %s))", [seconds])
 
     def until(self, user: User, name: str, state: str) -> Json:

@@ -44,6 +44,16 @@ def test_a_throwaway_server_is_gone_afterwards() -> None:
     assert not psutil.pid_exists(pid or 0) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.parametrize(("room", "is_there"), [(0, True), (1 << 60, False)])
+def test_a_throwaway_server_lives_in_memory_if_that_has_room(
+    monkeypatch: pytest.MonkeyPatch, reachable_path: Path, room: int, is_there: bool
+) -> None:
+    monkeypatch.setattr("provision.server.MEMORY", reachable_path)
+    monkeypatch.setattr("provision.server.MEMORY_BYTES", room)
+    with Server(throwaway=True, pg_bin=PG_BIN) as server:
+        assert (server.directory.parent == reachable_path) is is_there
+
+
 def test_a_lasting_server_survives_a_kill_and_asks_for_the_password(directory: Path) -> None:
     with Server(directory, pg_bin=PG_BIN) as server:
         url = server.ensure_database("shop")

@@ -24,6 +24,8 @@ house = session_fixtures.house
 SECRET = bytes(range(32))
 KEY = Key(UUID(int=1), "HS256", SECRET, "north")
 ED_KEY = Key(UUID(int=2), "EdDSA", SECRET, None)
+# Tokens are issued by the engine's clock, which a run of the tests may turn forward.
+OUR_TIME: Any = {"verify_iat": False}
 
 
 def claims(**changes: Any) -> dict[str, Any]:
@@ -225,7 +227,7 @@ def test_a_cluster_verifies_tokens_with_the_key_of_its_org(house: House, connect
     ((kid, algorithm, secret),) = rows
     token = house.log_in(org="north")["access_token"]
     assert jwt.get_unverified_header(token) == {"alg": algorithm, "kid": str(kid), "typ": "JWT"}
-    assert jwt.decode(token, bytes.fromhex(secret), [algorithm])["org_name"] == "north"
+    assert jwt.decode(token, bytes.fromhex(secret), [algorithm], OUR_TIME)["org_name"] == "north"
     with pytest.raises(jwt.InvalidSignatureError):
         jwt.decode(house.log_in(org="south")["access_token"], bytes.fromhex(secret), [algorithm])
 
@@ -238,7 +240,7 @@ def test_anybody_verifies_tokens_for_no_org_with_the_public_key(house: House) ->
     (key,) = house.call("GET", "/.well-known/jwks.json").json()["keys"]
     assert key.keys() == {"kty", "crv", "x", "kid", "alg", "use"}
     found = jwt.PyJWKSet.from_dict({"keys": [key]})[jwt.get_unverified_header(token)["kid"]]
-    assert jwt.decode(token, found, ["EdDSA"])["user_name"] == "jane"
+    assert jwt.decode(token, found, ["EdDSA"], OUR_TIME)["user_name"] == "jane"
     assert house.me(token) == house.me(before) == 200
     # An org's cluster has a secret of its own either way.
     assert jwt.get_unverified_header(house.log_in(org="north")["access_token"])["alg"] == "HS256"

@@ -1,7 +1,5 @@
 """A throw-away PostgreSQL server with the settings of a server in earnest, and what it has cost so far."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,8 +24,6 @@ OPTIONS = {
     "autovacuum": "off",
     "jit": "off",
 }
-MEMORY = Path("/dev/shm")
-ROOM_BYTES = 6 << 30
 
 
 @dataclass
@@ -43,6 +39,7 @@ class Cluster:
     def __init__(self, server: Server) -> None:
         self._server = server
         self.version = server.version
+        self.place = server.directory.parent
 
     @property
     def binaries(self) -> Path:
@@ -111,19 +108,6 @@ def _seconds(process: psutil.Process) -> float:
 
 @contextmanager
 def cluster(directory: Path | None, pg_bin: Path | None) -> Iterator[Cluster]:
-    """A server below `directory`; without one below the memory file system if it has room, else the temporary one."""
-    before = tempfile.tempdir
-    tempfile.tempdir = str(place(directory))
-    try:
-        with Server(throwaway=True, pg_bin=pg_bin, options=OPTIONS) as server:
-            yield Cluster(server)
-    finally:
-        tempfile.tempdir = before
-
-
-def place(directory: Path | None) -> Path:
-    """Where the server's files go."""
-    if directory is not None:
-        return directory
-    has_room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM_BYTES
-    return MEMORY if has_room else Path(tempfile.gettempdir())
+    """A server below `directory`; without one in memory if it has room, else where temporary files are."""
+    with Server(throwaway=True, place=directory, pg_bin=pg_bin, options=OPTIONS) as server:
+        yield Cluster(server)
