@@ -105,10 +105,12 @@ def test_a_direct_insert_makes_one_too(shop: Shop) -> None:
         ("PV422", "autoscale needs a range", {"features": ["autoscale"]}),
         ("PV422", "not a name of the customer's own", {"domains": ["shop.www.example.net"]}),
         ("PV422", "not a name of the customer's own", {"domains": ["Shop.test"]}),
+        ("PV422", "not a name of the customer's own", {"domains": [f"{'x' * 60}.test"]}),
         ("PV400", "the route is no DNS label", {"routes": [{"route": "a.b"}]}),
         ("PV422", "a route is there twice", {"routes": [{"route": "a"}, {"route": "a"}]}),
         ("PV404", "the site has no such version", {"routes": [{"route": "a", "version": 3}]}),
         ("PV422", "the password does not do", {"admin_password": "short"}),
+        ("PV422", "no password that a route could ask for", {"routes": [{"route": "a", "basic_auth": True}]}),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -204,22 +206,37 @@ def test_a_profile_of_ones_own_comes_before_everybodys(shop: Shop) -> None:
 
 
 def test_the_password_stands_in_no_order_plan_job_or_log(shop: Shop) -> None:
-    order(shop, site_item(admin_password="correct horse battery"))
+    order(shop, site_item(admin_password="correct horse battery", basic_auth_password="another battery"))
     tables: list[LiteralString] = [
         "order_item",
         "order_item_plan",
         "job",
         "audit_trail_log",
         "provision_wpaas",
+        "provision_wpaas_update",
         "wpaas_instance",
     ]
     for table in tables:
         assert "battery" not in str(shop.rows(f"SELECT * FROM {table}")), table
-    assert shop.value("SELECT value FROM secret WHERE id = %s", site(shop)["id"]) == "correct horse battery"
+    passwords = shop.value("SELECT value::jsonb FROM secret WHERE id = %s", site(shop)["id"])
+    assert passwords == {"admin_password": "correct horse battery", "basic_auth_password": "another battery"}
     job = claim(shop, "create")
     shop.value("SELECT wpaas_secret_kept(%s, %s, %s)", job["job_id"], job["claim_no"], site(shop)["id"])
     assert shop.count("secret") == 0
     assert claim(shop, "converge")["data"] == {"instance": str(site(shop)["id"])}
+    update = update_item(routes=[{"route": "v2", "basic_auth": True}])
+    update["data"]["basic_auth_password"] = "a third battery"
+    order(shop, update)
+    change = claim(shop, "update")
+    assert change["data"]["has_password"] is True
+    kept = "SELECT wpaas_password_kept(%s, %s, %s, %s)"
+    for _ in range(2):
+        shop.value(kept, change["job_id"], change["claim_no"], site(shop)["id"], change["reference_id"])
+    row = shop.row("SELECT basic_auth_revision, generation FROM wpaas_instance")
+    assert row == {"basic_auth_revision": 2, "generation": 3}
+    for table in tables:
+        assert "battery" not in str(shop.rows(f"SELECT * FROM {table}")), table
+    assert shop.count("secret") == 0
 
 
 def test_a_site_that_nobody_has_begun_to_build_is_gone_with_its_order(shop: Shop) -> None:

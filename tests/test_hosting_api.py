@@ -193,7 +193,11 @@ def test_a_site_is_ordered_seen_changed_and_deleted(user: Client) -> None:
     assert PASSWORD not in answer.text + str(order)
     shown = user("GET", "/wpaas/bel/default/shop")
     assert (shown.headers["ETag"], shown.json()) == ('"1"', {k: v for k, v in site.items() if k != "order"})
-    changed = user("PUT", "/wpaas/bel/default/shop", {"num_instances": 5}, If_Match='"1"')
+    routes = [{"route": "v2", "basic_auth": True}]
+    assert user("PUT", "/wpaas/bel/default/shop", {"routes": routes}, If_Match='"1"').status_code == 422
+    change = {"num_instances": 5, "routes": routes, "basic_auth_password": PASSWORD}
+    changed = user("PUT", "/wpaas/bel/default/shop", change, If_Match='"1"')
+    assert PASSWORD not in changed.text
     assert (changed.status_code, changed.json()["num_instances"], changed.headers["ETag"]) == (202, 5, '"2"')
     assert user("PUT", "/wpaas/bel/default/shop", {"num_instances": 6}, If_Match='"1"').status_code == 412
     assert user("PUT", "/wpaas/bel/default/shop", {"num_instances": 6}).status_code == 428

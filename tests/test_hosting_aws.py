@@ -342,6 +342,17 @@ def test_a_domain_of_the_customers_own_is_served_when_its_certificate_is_there(w
     assert frozenset({"shop.test"}) in balancer.rules.values()
 
 
+def test_a_long_name_has_a_certificate_with_a_short_one_first(world: World) -> None:
+    keeper = up(world, hostname=f"{'x' * 63}.acm.www.example.net")
+    subject, host = "wp-first.example.net", keeper.site.hostname
+    made = world.account.acm.describe_certificate(CertificateArn=keeper.memory.certificates[subject])["Certificate"]
+    assert (made["DomainName"], set(made["SubjectAlternativeNames"])) == (subject, {subject, host, f"*.{host}"})
+    world.proxy.reset()
+    assert (keeper.look().steps, world.proxy.mutating) == ([], [])
+    keeper.want(is_deletion_wanted=True, is_last_of_org=True).until_done()
+    assert set(world.inventory().values()) == {0}
+
+
 def test_an_address_of_its_own_is_allocated_once_and_released(world: World) -> None:
     keeper = up(world, features=frozenset({"dedicated_ip"}))
     assert keeper.plan.address == world.account.ec2.describe_addresses()["Addresses"][0]["PublicIp"]

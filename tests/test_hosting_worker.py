@@ -120,8 +120,14 @@ def test_a_site_comes_up_is_scaled_updated_suspended_and_deleted(host: Host) -> 
         )
         assert "correct horse battery" in secret["SecretString"]
         assert host.engine.value("SELECT count(*) FROM secret") == 0
-        host.done("update", changes={"num_instances": 3})
-        assert len(host.nodes()) == 3
+        before = set(host.nodes())
+        routes = [{"route": "v2", "basic_auth": True}]
+        host.done("update", changes={"num_instances": 3, "routes": routes}, basic_auth_password="a preview of it")
+        assert (len(host.nodes()), before & set(host.nodes())) == (3, set())
+        secret = host.world.direct.secrets.get_secret_value(SecretId=secret["Name"])
+        assert "correct horse battery" in secret["SecretString"]
+        assert "a preview of it" in secret["SecretString"]
+        assert host.engine.value("SELECT count(*) FROM secret") == 0
         host.done("update", changes={"is_suspended": True})
         assert (host.site()["phase"], host.nodes()) == ("suspended", [])
         host.done("update", changes={"is_suspended": False, "num_instances": 1})

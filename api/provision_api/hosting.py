@@ -57,6 +57,7 @@ def _folded(value: object) -> object:
 
 
 SiteName = Annotated[Label, BeforeValidator(_folded)]
+SitePassword = Annotated[str, Field(min_length=12, max_length=128)]
 
 
 # Customers ------------------------------------------------------------------------------------------------------------
@@ -257,7 +258,7 @@ class Route(Body):
 
     route: SiteName
     version: Annotated[int, Field(ge=0), WHOLE] | None = Field(None, description="of the code; default: the site's")
-    basic_auth: bool = False
+    basic_auth: bool = Field(False, description="whether it asks for the user admin and basic_auth_password")
 
 
 class SiteChange(Body):
@@ -271,6 +272,7 @@ class SiteChange(Body):
     features: list[Named] = Field(default_factory=list, max_length=20)
     domains: list[Named] = Field(default_factory=list, max_length=20)
     routes: list[Route] = Field(default_factory=list, max_length=20)
+    basic_auth_password: SitePassword | None = Field(None, description="another one for routes with basic_auth")
     suspended: bool = False
     backup_hours: Annotated[int, Field(ge=0, le=8760, description="0: none"), WHOLE] = 24
     backup_keep: Annotated[int, Field(ge=1, le=90), WHOLE] = 7
@@ -289,7 +291,8 @@ class NewSite(Body):
     profile: Label | None = None
     domains: list[Named] = Field(default_factory=list, max_length=20)
     routes: list[Route] = Field(default_factory=list, max_length=20)
-    admin_password: Annotated[str, Field(min_length=12, max_length=128)] | None = Field(
+    basic_auth_password: SitePassword | None = Field(None, description="what routes with basic_auth ask for")
+    admin_password: SitePassword | None = Field(
         None, description="default: one that nobody has thought up; a log-in link lets you in"
     )
     org: Named | None = None
@@ -1036,7 +1039,9 @@ async def change_site(request: Request) -> Response:
 
     async def work(connection: AsyncConnection) -> Row:
         site = await _site_of(connection, request, org)
-        data = {"name": site["name"], "changes": _spec(body), "generation": generation}
+        changes = _spec(body)
+        password = changes.pop("basic_auth_password", None)
+        data = {"name": site["name"], "changes": changes, "generation": generation, "basic_auth_password": password}
         order = await _order(connection, request, caller, org, ("update", data))
         return await _site_of(connection, request, org) | {"order": order}
 

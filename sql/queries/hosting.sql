@@ -4,7 +4,10 @@
 SELECT wpaas_site(%(instance)s) AS site
 
 -- name: password
-SELECT value FROM secret WHERE id = %(instance)s
+SELECT value::jsonb AS passwords FROM secret WHERE id = %(id)s
+
+-- name: password_kept
+SELECT wpaas_password_kept(%(job)s, %(claim_no)s, %(instance)s, %(provision)s)
 
 -- name: fence
 SELECT job_fence(%(job)s, %(claim_no)s)

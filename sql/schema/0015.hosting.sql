@@ -76,6 +76,7 @@ CREATE TABLE wpaas_instance (
     is_deletion_wanted boolean NOT NULL DEFAULT false,
     version_wanted int NOT NULL DEFAULT 0,
     database_revision int NOT NULL DEFAULT 1,
+    basic_auth_revision int NOT NULL DEFAULT 0,
     backup_hours int NOT NULL DEFAULT 24,
     backup_keep int NOT NULL DEFAULT 7,
     generation bigint NOT NULL DEFAULT 1,
@@ -134,6 +135,7 @@ COMMENT ON COLUMN wpaas_instance.is_suspended IS 'No node is to run; data stays.
 COMMENT ON COLUMN wpaas_instance.is_deletion_wanted IS 'It is to be taken down.';
 COMMENT ON COLUMN wpaas_instance.version_wanted IS 'The version of the code that nodes are to run (wpaas_version.number); 0: the stock one.';
 COMMENT ON COLUMN wpaas_instance.database_revision IS 'Which database is in use: a restore makes the next.';
+COMMENT ON COLUMN wpaas_instance.basic_auth_revision IS 'How often the password was given that routes with basic_auth ask for; 0: never, and none may.';
 COMMENT ON COLUMN wpaas_instance.backup_hours IS 'Hours between scheduled backups; 0: none.';
 COMMENT ON COLUMN wpaas_instance.backup_keep IS 'How many scheduled backups are kept.';
 COMMENT ON COLUMN wpaas_instance.generation IS 'Rises with every change of what is wanted; clients name the one they know.';
@@ -353,7 +355,7 @@ CREATE TABLE provision_wpaas_update (
     generation bigint NOT NULL DEFAULT 0,
     CONSTRAINT provision_wpaas_update_instance_fk FOREIGN KEY (tenant_customer_id, instance_id) REFERENCES wpaas_instance (tenant_customer_id, id)
 ) INHERITS (class.audit_trail, class.provision);
-SELECT class.adopt_provision('provision_wpaas_update', job_type => 'provision_wpaas_update', providers => '{aws}', success => false);
+SELECT class.adopt_provision('provision_wpaas_update', job_type => 'provision_wpaas_update', providers => '{aws}', success => false, failure => true);
 CREATE INDEX provision_wpaas_update_instance_ix ON provision_wpaas_update (instance_id);
 COMMENT ON TABLE provision_wpaas_update IS 'Changes what is wanted of a site; ends when it is so.';
 COMMENT ON COLUMN provision_wpaas_update.instance_id IS 'The site.';

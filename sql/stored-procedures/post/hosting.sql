@@ -18,7 +18,7 @@ BEGIN
             'num_instances', i.num_instances, 'min_instances', i.min_instances, 'max_instances', i.max_instances, 'features', i.features,
             'version', i.version_wanted, 'artifact', v.artifact, 'is_resolved', v.resolved_ref IS NOT NULL, 'domains', i.domains, 'routes', i.routes,
             'artifacts', (SELECT COALESCE(jsonb_object_agg(a.number, a.artifact), '{}') FROM wpaas_version AS a WHERE a.instance_id = i.id AND a.artifact IS NOT NULL),
-            'is_suspended', i.is_suspended, 'is_deletion_wanted', i.is_deletion_wanted, 'database_revision', i.database_revision, 'generation', i.generation,
+            'basic_auth_revision', i.basic_auth_revision, 'is_suspended', i.is_suspended, 'is_deletion_wanted', i.is_deletion_wanted, 'database_revision', i.database_revision, 'generation', i.generation,
             'cost_tag', wpaas_cost_tag(i.org_id, i.accreditation_id), 'load_percent', setting_value('hosting_load_percent')::int, 'has_served', i.observed_generation > 0, 'is_changing', i.observed_generation < i.generation, 'memory', w.memory, 'failures', w.failures, 'read_date', clock_timestamp(), 'now', engine_now(),
             'is_busy', EXISTS (SELECT FROM wpaas_working(i.id)), 'is_last_of_org', NOT EXISTS (SELECT FROM wpaas_instance AS s WHERE s.org_id = i.org_id AND s.accreditation_id = i.accreditation_id AND s.id <> i.id AND s.deleted_date IS NULL),
             'phase', i.phase, 'observed_generation', i.observed_generation, 'conditions', i.conditions, 'code_version', i.code_version, 'code_url', v.code_url, 'code_ref', v.code_ref,
@@ -185,6 +185,17 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION wpaas_secret_kept(uuid, bigint, uuid) IS 'The password of a new site is in Secrets Manager: forgets it here, and lets the converger begin.';
 
+CREATE OR REPLACE FUNCTION wpaas_password_kept(p_job uuid, p_claim_no bigint, p_instance uuid, p_provision uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: sites are written, and secrets removed, only through here.
+BEGIN
+    PERFORM effect_fence(p_job, p_claim_no);
+    DELETE FROM secret WHERE id = p_provision;
+    UPDATE wpaas_instance SET basic_auth_revision = basic_auth_revision + 1, generation = generation + 1, updated_date = engine_now(), updated_by = caller_name() WHERE id = p_instance AND FOUND;
+    PERFORM wpaas_wake(ARRAY[p_instance]);
+END $$;
+COMMENT ON FUNCTION wpaas_password_kept(uuid, bigint, uuid, uuid) IS 'The password that came with a change is in Secrets Manager: forgets it here, and has the nodes replaced by such as ask for it.';
+
 CREATE OR REPLACE FUNCTION wpaas_switch(p_job uuid, p_claim_no bigint, p_provision uuid) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: sites are written only through here.
@@ -314,6 +325,13 @@ BEGIN
     WHERE i.id = n.id AND i.deleted_date IS NULL AND NOT i.is_deletion_wanted;
 END $$;
 COMMENT ON FUNCTION provision_wpaas_failure(uuid[]) IS 'A site that did not come up: gone, if nothing was begun outside.';
+
+CREATE OR REPLACE FUNCTION provision_wpaas_update_failure(p_ids uuid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    DELETE FROM secret WHERE id = ANY (p_ids);
+END $$;
+COMMENT ON FUNCTION provision_wpaas_update_failure(uuid[]) IS 'A password that came with a change goes with it.';
 
 CREATE OR REPLACE FUNCTION provision_wpaas_converge_failure(p_ids uuid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$

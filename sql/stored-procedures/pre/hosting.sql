@@ -37,6 +37,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION wpaas_space(plan_item) IS 'The space that an item names (name or id), by default the default one of the org, which is made if need be.';
 
+CREATE OR REPLACE FUNCTION wpaas_take_passwords(p_provision uuid, p_data jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _passwords constant jsonb := jsonb_strip_nulls(jsonb_build_object('admin_password', p_data -> 'admin_password', 'basic_auth_password', p_data -> 'basic_auth_password'));
+    _short constant text := (SELECT length(value) FROM jsonb_each_text(_passwords) WHERE length(value) NOT BETWEEN 12 AND 128 LIMIT 1);
+BEGIN
+    IF _short IS NOT NULL THEN
+        PERFORM refuse('PV422', 'the password does not do', _short || ' characters', 'give 12 to 128; without one for the administrator nobody has thought it up');
+    END IF;
+    -- The worker takes them from here into Secrets Manager; they stand nowhere else.
+    INSERT INTO secret (id, value) SELECT p_provision, _passwords::text WHERE _passwords <> '{}';
+END $$;
+COMMENT ON FUNCTION wpaas_take_passwords(uuid, jsonb) IS 'Keeps the passwords of an item apart from it, for the worker.';
+
 CREATE OR REPLACE FUNCTION wpaas_create_plan(p_items plan_item[]) RETURNS SETOF plan_step
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
@@ -45,14 +59,10 @@ DECLARE
 BEGIN
     FOREACH _item IN ARRAY ARRAY(SELECT i FROM unnest(p_items) AS i ORDER BY i.data ->> 'name') LOOP
         PERFORM check_fields('wpaas.create', ARRAY[_item.data], '{name}', '{"name": "string", "space": "string|null", "num_instances": "number|null", "min_instances": "number|null", "max_instances": "number|null",
-            "features": "array", "profile": "string|null", "code_url": "string|null", "code_ref": "string|null", "domains": "array", "routes": "array", "admin_password": "string|null", "accreditation": "string|null"}');
-        IF length(_item.data ->> 'admin_password') NOT BETWEEN 12 AND 128 THEN
-            PERFORM refuse('PV422', 'the password does not do', length(_item.data ->> 'admin_password') || ' characters', 'give 12 to 128, or leave it out for one that nobody has thought up');
-        END IF;
+            "features": "array", "profile": "string|null", "code_url": "string|null", "code_ref": "string|null", "domains": "array", "routes": "array", "admin_password": "string|null", "basic_auth_password": "string|null", "accreditation": "string|null"}');
         _id := new_id();
-        -- The worker takes it from here into Secrets Manager; it stands nowhere else.
-        INSERT INTO secret (id, value) SELECT _id, _item.data ->> 'admin_password' WHERE _item.data ->> 'admin_password' IS NOT NULL;
-        RETURN NEXT ROW(new_id(), _item.id, 'web site ' || (_item.data ->> 'name'), 'provision_wpaas', _id, _item.data - '{space,accreditation,admin_password}'::text[] || jsonb_build_object('space_id', wpaas_space(_item),
+        PERFORM wpaas_take_passwords(_id, _item.data);
+        RETURN NEXT ROW(new_id(), _item.id, 'web site ' || (_item.data ->> 'name'), 'provision_wpaas', _id, _item.data - '{space,accreditation,admin_password,basic_auth_password}'::text[] || jsonb_build_object('space_id', wpaas_space(_item),
             'accreditation_id', accreditation_for(_item.tenant_customer_id, _item.data ->> 'accreditation', '{aws}')), '{}')::plan_step;
     END LOOP;
 END $$;
@@ -61,11 +71,11 @@ COMMENT ON FUNCTION wpaas_create_plan(plan_item[]) IS 'wpaas.create: one step, t
 CREATE OR REPLACE FUNCTION order_item_without_password() RETURNS trigger
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
-    NEW.data := NEW.data - 'admin_password';
+    NEW.data := NEW.data - '{admin_password,basic_auth_password}'::text[];
     RETURN NEW;
 END $$;
-COMMENT ON FUNCTION order_item_without_password() IS 'What was ordered is kept without the password that was in it.';
-SELECT class.replace_trigger('order_item_without_password_tg', 'order_item', 'BEFORE INSERT ON {table} FOR EACH ROW WHEN (NEW.data ? ''admin_password'')', 'order_item_without_password()');
+COMMENT ON FUNCTION order_item_without_password() IS 'What was ordered is kept without the passwords that were in it.';
+SELECT class.replace_trigger('order_item_without_password_tg', 'order_item', 'BEFORE INSERT ON {table} FOR EACH ROW WHEN (NEW.data ?| ''{admin_password,basic_auth_password}'')', 'order_item_without_password()');
 
 CREATE OR REPLACE FUNCTION wpaas_step(p_item plan_item, p_what text, p_table text, p_data jsonb) RETURNS plan_step
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -78,9 +88,16 @@ COMMENT ON FUNCTION wpaas_step(plan_item, text, text, jsonb) IS 'The step of an 
 
 CREATE OR REPLACE FUNCTION wpaas_update_plan(p_items plan_item[]) RETURNS SETOF plan_step
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    _item plan_item;
+    _step plan_step;
 BEGIN
-    PERFORM check_fields('wpaas.update', ARRAY(SELECT data FROM unnest(p_items)), '{name,changes}', '{"name": "string", "changes": "object", "generation": "number|null"}');
-    RETURN QUERY SELECT (wpaas_step(i, 'update', 'provision_wpaas_update', jsonb_build_object('changes', i.data -> 'changes', 'known_generation', i.data -> 'generation'))).* FROM unnest(p_items) AS i;
+    PERFORM check_fields('wpaas.update', ARRAY(SELECT data FROM unnest(p_items)), '{name,changes}', '{"name": "string", "changes": "object", "generation": "number|null", "basic_auth_password": "string|null"}');
+    FOREACH _item IN ARRAY p_items LOOP
+        _step := wpaas_step(_item, 'update', 'provision_wpaas_update', jsonb_build_object('changes', _item.data -> 'changes', 'known_generation', _item.data -> 'generation'));
+        PERFORM wpaas_take_passwords(_step.provision_id, _item.data);
+        RETURN NEXT _step;
+    END LOOP;
 END $$;
 COMMENT ON FUNCTION wpaas_update_plan(plan_item[]) IS 'wpaas.update: one step, the change.';
 
@@ -128,9 +145,9 @@ COMMENT ON FUNCTION provision_wpaas_job(uuid[]) IS 'What making a site needs to 
 CREATE OR REPLACE FUNCTION provision_wpaas_update_job(p_ids uuid[]) RETURNS SETOF job_request
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
-    RETURN QUERY SELECT p.id, jsonb_build_object('instance', p.instance_id, 'generation', p.generation) FROM provision_wpaas_update AS p WHERE p.id = ANY (p_ids);
+    RETURN QUERY SELECT p.id, jsonb_build_object('instance', p.instance_id, 'generation', p.generation, 'has_password', wpaas_has_password(p.id)) FROM provision_wpaas_update AS p WHERE p.id = ANY (p_ids);
 END $$;
-COMMENT ON FUNCTION provision_wpaas_update_job(uuid[]) IS 'What a change needs to know: the site, and the generation that is to come true.';
+COMMENT ON FUNCTION provision_wpaas_update_job(uuid[]) IS 'What a change needs to know: the site, the generation that is to come true, and whether a password comes with it.';
 
 CREATE OR REPLACE FUNCTION provision_wpaas_converge_job(p_ids uuid[]) RETURNS SETOF job_request
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$

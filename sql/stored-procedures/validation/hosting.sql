@@ -76,9 +76,9 @@ DECLARE
     _bad text;
 BEGIN
     SELECT COALESCE(d, 'NULL') INTO _bad FROM unnest(p_site.domains) AS d
-    WHERE d IS NULL OR length(d) > 253 OR d !~ '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$' OR d = _own OR d LIKE '%.' || _own LIMIT 1;
+    WHERE d IS NULL OR length(d) > 64 OR d !~ '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$' OR d = _own OR d LIKE '%.' || _own LIMIT 1;
     IF FOUND OR cardinality(p_site.domains) > 20 THEN
-        PERFORM refuse('PV422', 'not a name of the customer''s own', left(COALESCE(_bad, cardinality(p_site.domains) || ' domains'), 100), 'give at most 20 host names in lower case, none of ours');
+        PERFORM refuse('PV422', 'not a name of the customer''s own', left(COALESCE(_bad, cardinality(p_site.domains) || ' domains'), 100), 'give at most 20 host names in lower case, of at most 64 characters each, as certificates have it, none of ours');
     END IF;
     SELECT d INTO _bad FROM unnest(p_site.domains) AS d JOIN wpaas_instance AS i ON i.domains @> ARRAY[d] AND i.deleted_date IS NULL AND i.id <> p_site.id LIMIT 1;
     IF FOUND THEN
@@ -121,12 +121,17 @@ COMMENT ON FUNCTION wpaas_nodes(wpaas_instance) IS 'How many nodes a site may ha
 CREATE OR REPLACE FUNCTION wpaas_check(p_site wpaas_instance) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 BEGIN
+    IF length(p_site.hostname) > 126 THEN
+        PERFORM refuse('PV422', 'the host name is too long for a load balancer', p_site.hostname, 'take a shorter name, in an org with a shorter one: 126 characters in all');
+    END IF;
     PERFORM wpaas_check_features(p_site.features);
     PERFORM wpaas_check_routes(p_site.routes, p_site);
     PERFORM wpaas_check_domains(p_site);
     PERFORM wpaas_check_room(p_site);
     IF p_site.num_instances NOT BETWEEN 1 AND 100 OR p_site.min_instances < 1 OR p_site.max_instances NOT BETWEEN p_site.min_instances AND 100 OR (p_site.min_instances IS NULL) <> (p_site.max_instances IS NULL) THEN
         PERFORM refuse('PV422', 'there cannot be so many nodes', format('num_instances %s, min_instances %s, max_instances %s', p_site.num_instances, COALESCE(p_site.min_instances::text, '-'), COALESCE(p_site.max_instances::text, '-')), 'from 1 to 100, the least not above the most');
+    ELSIF p_site.basic_auth_revision = 0 AND p_site.routes @> '[{"basic_auth": true}]' THEN
+        PERFORM refuse('PV422', 'there is no password that a route could ask for', 'basic_auth', 'give basic_auth_password with it; the user is admin');
     ELSIF 'autoscale' = ANY (p_site.features) AND p_site.min_instances IS NULL THEN
         PERFORM refuse('PV422', 'autoscale needs a range', 'min_instances and max_instances are missing', 'give both');
     ELSIF p_site.backup_hours NOT BETWEEN 0 AND 8760 OR p_site.backup_keep NOT BETWEEN 1 AND 90 THEN
@@ -134,6 +139,14 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION wpaas_check(wpaas_instance) IS 'Refuses a site that cannot be wanted so.';
+
+CREATE OR REPLACE FUNCTION wpaas_has_password(p_provision uuid) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: says whether there is one, not which.
+BEGIN
+    RETURN EXISTS (SELECT FROM secret WHERE id = p_provision AND value::jsonb ? 'basic_auth_password');
+END $$;
+COMMENT ON FUNCTION wpaas_has_password(uuid) IS 'Whether a password for routes comes with a row.';
 
 CREATE OR REPLACE FUNCTION wpaas_quota(p_site wpaas_instance, p_sites int, p_nodes int) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -189,7 +202,7 @@ BEGIN
         'hostname', concat_ws('.', NEW.name, (SELECT slug FROM org WHERE id = NEW.org_id), 'www', wpaas_domain(NEW.accreditation_id)),
         'num_instances', COALESCE(NEW.num_instances, _profile.num_instances, 1), 'min_instances', COALESCE(NEW.min_instances, _profile.min_instances),
         'max_instances', COALESCE(NEW.max_instances, _profile.max_instances), 'features', ARRAY(SELECT DISTINCT f FROM unnest(NEW.features || COALESCE(_profile.features, '{}')) AS f ORDER BY f), 'profile', NEW.profile,
-        'code_url', NEW.code_url, 'code_ref', NEW.code_ref, 'domains', NEW.domains, 'routes', NEW.routes, 'version_wanted', CASE WHEN NEW.code_url IS NULL THEN 0 ELSE 1 END));
+        'code_url', NEW.code_url, 'code_ref', NEW.code_ref, 'domains', NEW.domains, 'routes', NEW.routes, 'basic_auth_revision', wpaas_has_password(NEW.id)::int, 'version_wanted', CASE WHEN NEW.code_url IS NULL THEN 0 ELSE 1 END));
     PERFORM wpaas_check_code(NEW.code_url, NEW.code_ref, _site);
     PERFORM wpaas_make(_site);
     RETURN NEW;
@@ -204,8 +217,8 @@ BEGIN
     _site := jsonb_populate_record(_site, '{"is_suspended": false, "is_deletion_wanted": false, "database_revision": 1, "backup_hours": 24, "backup_keep": 7}');
     PERFORM wpaas_check(_site);
     PERFORM wpaas_quota(_site, 1, wpaas_nodes(_site));
-    INSERT INTO wpaas_instance (id, tenant_customer_id, org_id, space_id, accreditation_id, name, hostname, num_instances, min_instances, max_instances, features, profile, code_url, code_ref, domains, routes, version_wanted)
-    SELECT s.id, s.tenant_customer_id, s.org_id, s.space_id, s.accreditation_id, s.name, s.hostname, s.num_instances, s.min_instances, s.max_instances, s.features, s.profile, s.code_url, s.code_ref, s.domains, s.routes, s.version_wanted
+    INSERT INTO wpaas_instance (id, tenant_customer_id, org_id, space_id, accreditation_id, name, hostname, num_instances, min_instances, max_instances, features, profile, code_url, code_ref, domains, routes, basic_auth_revision, version_wanted)
+    SELECT s.id, s.tenant_customer_id, s.org_id, s.space_id, s.accreditation_id, s.name, s.hostname, s.num_instances, s.min_instances, s.max_instances, s.features, s.profile, s.code_url, s.code_ref, s.domains, s.routes, s.basic_auth_revision, s.version_wanted
     FROM (SELECT _site.*) AS s;
     INSERT INTO wpaas_watch (instance_id, tenant_customer_id, org_id, backup_date) VALUES (_site.id, _site.tenant_customer_id, _site.org_id, engine_now() + interval '24 hours');
     INSERT INTO wpaas_version (instance_id, tenant_customer_id, org_id, number, resolved_ref) VALUES (_site.id, _site.tenant_customer_id, _site.org_id, 0, 'stock');
@@ -258,8 +271,11 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: sites are written only through here.
 DECLARE
     _old wpaas_instance := wpaas_for(NEW.instance_id, NEW.known_generation);
-    _new wpaas_instance := wpaas_changed(_old, NEW.changes);
+    _new wpaas_instance := _old;
 BEGIN
+    -- A password that comes with it counts from when the worker has put it where nodes read it.
+    _new.basic_auth_revision := _old.basic_auth_revision + wpaas_has_password(NEW.id)::int;
+    _new := wpaas_changed(_new, NEW.changes);
     PERFORM wpaas_same_place(_old, NEW.tenant_customer_id, NEW.org_id);
     PERFORM wpaas_quota(_new, 0, wpaas_nodes(_new) - wpaas_nodes(_old));
     NEW.accreditation_id := _old.accreditation_id;

@@ -68,7 +68,15 @@ class Wanted:
 
 _SAME = (
     *("id", "key", "org_key", "name", "org", "cid", "hostname", "version", "artifact", "artifacts", "is_resolved"),
-    *("is_suspended", "is_deletion_wanted", "database_revision", "generation", "has_served", "is_changing"),
+    *(
+        "basic_auth_revision",
+        "is_suspended",
+        "is_deletion_wanted",
+        "database_revision",
+        "generation",
+        "has_served",
+        "is_changing",
+    ),
     *("is_busy", "is_last_of_org", "cost_tag", "load_percent"),
 )
 
@@ -178,8 +186,8 @@ def _keep_secret(task: Task, site: Site) -> None:
     account = task.site.account
 
     def make(token: UUID) -> Thing:
-        row = task.resources.row("hosting", "password", instance=site.id)
-        act.store_secret(account, site, row["value"] if row else None)
+        row = task.resources.row("hosting", "password", id=site.id)
+        act.store_secret(account, site, row["passwords"] if row else {})
         return Thing(site.secret_name)
 
     def look(token: UUID) -> Thing | None:
@@ -233,10 +241,22 @@ def update(task: Task) -> Outcome:
     wanted = _read(task)
     if wanted is None:
         return failed("the web site is not there any more")
-    if not task.state.get("is_kept") and wanted.row["code_version"] not in (None, wanted.site.version):
-        _keep_version(task, wanted)
+    state = dict(task.state) or {"is_kept": True, "generation": _keep(task, wanted)}
     _fetch(task, wanted)
-    return _wait(task, wanted, int(task.job.data["generation"]), {"is_kept": True})
+    return _wait(task, wanted, int(state["generation"]), state)
+
+
+def _keep(task: Task, wanted: Wanted) -> int:
+    """Keeps the data of a version that is left, and a password; the generation that is to come true then."""
+    if wanted.row["code_version"] not in (None, wanted.site.version):
+        _keep_version(task, wanted)
+    if not task.job.data["has_password"]:
+        return int(task.job.data["generation"])
+    row = task.resources.row("hosting", "password", id=task.job.reference_id)
+    if row:
+        act.change_secret(task.site.account, wanted.site, row["passwords"])
+        _tell(task, "password_kept", provision=task.job.reference_id)
+    return int((_read(task) or wanted).row["generation"])
 
 
 def _keep_version(task: Task, wanted: Wanted) -> None:

@@ -64,21 +64,22 @@ def specifications(site: Site, kind: str, *, is_shared: bool = False) -> list[An
     return [{"ResourceType": kind, "Tags": tag_list(site, is_shared=is_shared)}]
 
 
-def new_secret(admin_password: str | None = None) -> dict[str, Any]:
-    """The secrets of a site: nobody but its nodes reads them."""
+def new_secret(given: Mapping[str, str]) -> dict[str, Any]:
+    """The secrets of a site, with passwords that were given: nobody but its nodes reads them."""
     return {
         "admin_user": "admin",
-        "admin_password": admin_password or secrets.token_urlsafe(24),
+        "admin_password": secrets.token_urlsafe(24),
         "db_user": "wordpress",
         "db_password": secrets.token_urlsafe(24),
         "basic_auth_password": secrets.token_urlsafe(24),
         "salts": {name: secrets.token_urlsafe(48) for name in WORDPRESS_SALTS},
+        **given,
     }
 
 
-def store_secret(account: Account, site: Site, admin_password: str | None = None) -> None:
+def store_secret(account: Account, site: Site, given: Mapping[str, str] = {}) -> None:
     """Puts the secrets of a site into Secrets Manager, unless they are there; what is being removed is kept."""
-    content = json.dumps(new_secret(admin_password))
+    content = json.dumps(new_secret(given))
     try:
         account.secrets.create_secret(Name=site.secret_name, SecretString=content, Tags=tag_list(site))
     except ClientError as error:
@@ -86,6 +87,14 @@ def store_secret(account: Account, site: Site, admin_password: str | None = None
             raise
         if "DeletedDate" in account.secrets.describe_secret(SecretId=site.secret_name):
             account.secrets.restore_secret(SecretId=site.secret_name)
+
+
+def change_secret(account: Account, site: Site, given: Mapping[str, str]) -> None:
+    """Changes passwords among the secrets of a site."""
+    store_secret(account, site, given)
+    known = json.loads(account.secrets.get_secret_value(SecretId=site.secret_name)["SecretString"])
+    if not given.items() <= known.items():
+        account.secrets.put_secret_value(SecretId=site.secret_name, SecretString=json.dumps(known | given))
 
 
 def group_named(account: Account, site: Site, name: str) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 Json = dict[str, Any]
+SUBJECT_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Site:
     is_resolved: bool = True
     domains: tuple[str, ...] = ()
     routes: tuple[Mapping[str, Any], ...] = ()
+    basic_auth_revision: int = 0
+    """How often the password was given that routes may ask for: nodes read it when they start."""
     is_suspended: bool = False
     is_deletion_wanted: bool = False
     database_revision: int = 1
@@ -76,6 +79,13 @@ class Site:
     def certificate_names(self) -> tuple[str, str]:
         """The site's own name, and all names one level below it, where its routes are."""
         return self.hostname, f"*.{self.hostname}"
+
+    @property
+    def subject(self) -> str:
+        """The first name in its certificate, which ACM wants to have at most 64 characters (RFC 5280, ub-common-name):
+        where the site's own is longer, one that nobody uses.
+        """
+        return self.hostname if len(self.hostname) <= SUBJECT_LENGTH else f"{self.key}.{self.network.domain}"
 
     @property
     def secret_name(self) -> str:
@@ -302,6 +312,7 @@ def digest_of(site: Site, database_host: str, files: str) -> str:
             dict(route) | {"artifact": site.artifacts.get(str(route.get("version")))}
             for route in sorted(site.routes, key=lambda route: str(route["route"]))
         ],
+        "basic_auth": site.basic_auth_revision if any(route.get("basic_auth") for route in site.routes) else 0,
         "host": site.hostname,
         "database": database_host,
         "files": files,

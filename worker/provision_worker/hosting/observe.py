@@ -309,17 +309,19 @@ class _Look:
         return (found[0]["AllocationId"], found[0]["PublicIp"]) if found else None
 
     def records(self) -> dict[str, str]:
-        """What the names at and below the site's own lead to. A zone lists a name's children right after it."""
+        """What the names at and below the site's own lead to, and the one in its certificate."""
+        roots = dict.fromkeys((self.site.hostname, self.site.subject))
+        return {name: value for root in roots for name, value in self.records_of(root).items()}
+
+    def records_of(self, root: str) -> dict[str, str]:
+        """A zone lists a name's children right after it."""
         found: dict[str, str] = {}
         answer = self.account.route53.list_resource_record_sets(
-            HostedZoneId=self.site.network.zone_id,
-            StartRecordName=self.site.hostname,
-            StartRecordType="A",
-            MaxItems="100",
+            HostedZoneId=self.site.network.zone_id, StartRecordName=root, StartRecordType="A", MaxItems="100"
         )
         for record in answer["ResourceRecordSets"]:
             name = plain(record["Name"])
-            if name != self.site.hostname and not name.endswith("." + self.site.hostname):
+            if name != root and not name.endswith("." + root):
                 break
             if "AliasTarget" in record:
                 found[name] = f"alias {plain(record['AliasTarget']['DNSName']).removeprefix('dualstack.')}"
@@ -330,7 +332,7 @@ class _Look:
     # Certificates
 
     def certificates(self) -> dict[str, Certificate]:
-        names = (self.site.hostname, *self.site.domains)
+        names = (self.site.subject, *self.site.domains)
         found = {
             name: self.certificate(self.memory.certificates[name]) for name in names if name in self.memory.certificates
         }

@@ -284,9 +284,11 @@ class _Upkeep:
             self.step("balancer.redirect", arn=self.seen.balancer.arn)
 
     def certificates(self) -> None:
-        own = self.seen.certificates.get(self.site.hostname)
+        own = self.seen.certificates.get(self.site.subject)
         if own is None or own.status not in ("ISSUED", "PENDING_VALIDATION"):
-            self.step("certificate.request", names=self.site.certificate_names)
+            self.step(
+                "certificate.request", names=tuple(dict.fromkeys((self.site.subject, *self.site.certificate_names)))
+            )
         self.say("CertificateReady", bool(own and own.is_issued), "" if own and own.is_issued else "not issued yet")
         for name, value in (own.records if own else {}).items():
             if self.seen.records.get(name) != value:
@@ -308,7 +310,7 @@ class _Upkeep:
         return {"name": domain, "state": state, "required_records": required}
 
     def routes(self) -> None:
-        balancer, own = self.seen.balancer, self.seen.certificates.get(self.site.hostname)
+        balancer, own = self.seen.balancer, self.seen.certificates.get(self.site.subject)
         if balancer is None or self.seen.target is None or not balancer.is_active:
             self.say("RoutesReady", False, "the load balancer is being made")
             return
@@ -326,7 +328,7 @@ class _Upkeep:
         self.say("RoutesReady", is_ready, "" if is_ready else "the way to the nodes is being laid")
 
     def listener(self, balancer: Balancer) -> None:
-        names = [self.site.hostname, *self.site.domains]
+        names = [self.site.subject, *self.site.domains]
         issued = [one for name in names if (one := self.seen.certificates.get(name)) and one.is_issued]
         for certificate in issued:
             if certificate.arn not in balancer.certificates:
