@@ -15,7 +15,6 @@ from provision_worker.hosting import act, dump, source, stray
 from provision_worker.hosting.look import look
 from provision_worker.hosting.model import Memory, Network, Plan, Site
 from provision_worker.hosting.observe import code_of, is_missing
-from provision_worker.hosting.plan import USABLE
 from provision_worker.hosting.userdata import UserDataError
 from provision_worker.job import Outcome, again, completed, failed
 from provision_worker.outcome import outcome_of
@@ -335,17 +334,14 @@ def restore(task: Task) -> Outcome:
     wanted = _read(task)
     if wanted is None:
         return failed("the web site is not there any more")
-    site, rds = wanted.site, task.site.account.rds
+    site = wanted.site
     if site.is_deletion_wanted:
         return failed("the web site is being deleted")
     name = f"{site.key}-{task.job.data['database_revision']}"
     _restore_database(task, site, name)
-    (database,) = rds.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"]
-    if database["DBInstanceStatus"] not in USABLE or "Endpoint" not in database:
-        return again(WAIT_LIMIT_SECONDS, message=f"the database is {database['DBInstanceStatus']}")
-    if "MasterUserSecret" not in database:
-        # A restored one has the password of then, which nobody knows.
-        rds.modify_db_instance(DBInstanceIdentifier=name, ManageMasterUserPassword=True, ApplyImmediately=True)
+    database = act.restored(task.site.account, name)
+    if not isinstance(database, act.Restored):
+        return again(WAIT_LIMIT_SECONDS, message=database) if database else failed(f"the database {name} is gone")
     generation = _tell(task, "switch", provision=task.job.reference_id)
     if generation == 0:
         return failed("the web site was deleted meanwhile")
@@ -405,8 +401,8 @@ def _dump(task: Task, site: Site, place: dump.Place) -> Outcome:
         _tell(task, "dumped", backup=data["backup"], bytes=size, url=url, until=until)
         return completed({"size_bytes": size})
     _restore_database(task, site, data["database"], DeletionProtection=False, MultiAZ=False)
-    source = dump.source(account, data["database"])
-    if not isinstance(source, dump.Source):
+    source = act.restored(account, data["database"])
+    if not isinstance(source, act.Restored):
         return again(WAIT_LIMIT_SECONDS, message=source) if source else failed("the database to dump is gone")
     if not task.state.get("is_started"):
         _start_machine(task, site, source, place)
@@ -421,7 +417,7 @@ def _dump(task: Task, site: Site, place: dump.Place) -> Outcome:
     return failed(f"the machine that was to dump the database has ended without: {names}; its console output says why")
 
 
-def _start_machine(task: Task, site: Site, source: dump.Source, place: dump.Place) -> None:
+def _start_machine(task: Task, site: Site, source: act.Restored, place: dump.Place) -> None:
     account, id = task.site.account, task.job.data["download"]
     text = dump.script(account.region, source, place)
 

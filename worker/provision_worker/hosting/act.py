@@ -11,6 +11,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -115,6 +116,38 @@ def database_settings(site: Site, security_group: str) -> dict[str, Any]:
         "CopyTagsToSnapshot": True,
         "Tags": tag_list(site),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A database that was restored, and can be read."""
+
+    host: str
+    secret: str
+    """ARN of the secret with its master's password."""
+    gibibytes: int
+
+
+def restored(account: Account, name: str) -> Restored | str | None:
+    """A database that was restored, when whoever reads its secret can read it; what it waits for, while not; None when
+    it is not there.
+    """
+    try:
+        (found,) = account.rds.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"]
+    except ClientError as error:
+        if is_missing(error):
+            return None
+        raise
+    if found["DBInstanceStatus"] != "available" or "Endpoint" not in found:
+        return f"the database is {found['DBInstanceStatus']}"
+    secret = found.get("MasterUserSecret")
+    if secret is None:
+        # It has the password of then, which nobody knows.
+        account.rds.modify_db_instance(DBInstanceIdentifier=name, ManageMasterUserPassword=True, ApplyImmediately=True)
+        return "the database gets a password"
+    if secret["SecretStatus"] != "active":
+        return f"the password of the database is {secret['SecretStatus']}"
+    return Restored(found["Endpoint"]["Address"], secret["SecretArn"], found["AllocatedStorage"])
 
 
 class Actor:

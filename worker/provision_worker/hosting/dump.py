@@ -62,37 +62,7 @@ class Place:
         return account.link(self.bucket, self.key, LINK_SECONDS, ResponseContentDisposition=shown)
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The database that was made to be dumped."""
-
-    host: str
-    secret: str
-    """ARN of the secret with its master's password."""
-    gibibytes: int
-
-
-def source(account: Account, name: str) -> Source | str | None:
-    """The database, when it can be read; what it waits for, while it cannot; None when it is not there."""
-    try:
-        (found,) = account.rds.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"]
-    except ClientError as error:
-        if is_missing(error):
-            return None
-        raise
-    if found["DBInstanceStatus"] != "available" or "Endpoint" not in found:
-        return f"the database is {found['DBInstanceStatus']}"
-    secret = found.get("MasterUserSecret")
-    if secret is None:
-        # A restored one has the password of then, which nobody knows.
-        account.rds.modify_db_instance(DBInstanceIdentifier=name, ManageMasterUserPassword=True, ApplyImmediately=True)
-        return "the database gets a password"
-    if secret["SecretStatus"] != "active":
-        return f"the password of the database is {secret['SecretStatus']}"
-    return Source(found["Endpoint"]["Address"], secret["SecretArn"], found["AllocatedStorage"])
-
-
-def script(region: str, source: Source, place: Place) -> str:
+def script(region: str, source: act.Restored, place: Place) -> str:
     """The checked script of the machine. No secret is in it: the machine asks for the password itself."""
     values = {
         "REGION": region,

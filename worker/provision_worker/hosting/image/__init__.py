@@ -10,6 +10,7 @@ from importlib.resources import files
 PLACES = {
     "login.php": "/opt/provision/login.php",
     "nginx.conf": "/opt/provision/nginx.conf",
+    "guard.service": "/etc/systemd/system/provision-guard.service",
     "agent.json": "/opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.json",
 }
 

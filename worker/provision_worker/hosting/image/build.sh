@@ -4,7 +4,7 @@ set -eu
 export DEBIAN_FRONTEND=noninteractive
 machine=$(dpkg --print-architecture)
 apt-get update -q
-apt-get install -q -y binutils curl git jq mysql-client nginx openssl stunnel4 tar unzip util-linux \
+apt-get install -q -y binutils curl git iptables jq mysql-client nginx openssl stunnel4 tar unzip util-linux \
     php-cli php-curl php-fpm php-gd php-imagick php-intl php-mbstring php-mysql php-xml php-zip
 
 work=$(mktemp -d)
@@ -28,8 +28,8 @@ rm -rf "$work"
 
 # Sites are in their own folder; a node answers only when it has them.
 rm -f /etc/nginx/sites-enabled/default
-echo 'include /etc/nginx/sites/*.conf;' > /etc/nginx/conf.d/provision.conf
+printf 'server_names_hash_bucket_size 256;\ninclude /etc/nginx/sites/*.conf;\n' > /etc/nginx/conf.d/provision.conf
 php=$(basename /lib/systemd/system/php*-fpm.service)
 ln -sf "/lib/systemd/system/$php" /etc/systemd/system/php-fpm.service
 systemctl disable nginx "$php"
-systemctl enable amazon-cloudwatch-agent
+systemctl enable amazon-cloudwatch-agent provision-guard
