@@ -193,6 +193,7 @@ GRANT EXECUTE ON FUNCTION job_fence(uuid, bigint), wpaas_site(uuid), wpaas_obser
     wpaas_strays(uuid, bigint, uuid, jsonb), wpaas_is_known(uuid, text) TO provision_worker;
 GRANT SELECT ON wpaas_backup TO provision_worker;
 GRANT EXECUTE ON FUNCTION wpaas_converge(uuid) TO provision_operator;
+GRANT EXECUTE ON FUNCTION wpaas_download_link(uuid) TO provision_integration;
 GRANT EXECUTE ON FUNCTION wpaas_require(uuid, uuid), customer_sign_up(jsonb, text), customer_user_create(text, jsonb, text), customer_user_change(text, text, jsonb, text), customer_user_remove(text, text),
     customer_user_key(text, text), customer_user_places(uuid), wpaas_login_link(uuid), wpaas_link_use(text, text), wpaas_download_link(uuid),
     wpaas_hook_make(uuid), wpaas_hook_remove(uuid), wpaas_push(uuid, bytea, text, text, jsonb), org_costs(uuid, text) TO provision_api;

@@ -100,6 +100,14 @@ def _read(task: Task) -> Wanted | None:
     return Wanted(found["site"]) if found and found["site"] else None
 
 
+def _living(task: Task) -> Wanted | Outcome:
+    """A site that is not to be deleted, or the end of the job: its deletion waits for those who may make something."""
+    wanted = _read(task)
+    if wanted is None:
+        return failed("the web site is not there any more")
+    return failed("the web site is being deleted") if wanted.site.is_deletion_wanted else wanted
+
+
 def _tell(task: Task, query: str, **values: Any) -> Any:
     """Calls a function that takes what this job found out, under its claim."""
     claim = {"job": task.job.job_id, "claim_no": task.job.claim_no, "instance": task.job.data.get("instance")}
@@ -171,9 +179,9 @@ def _pause(wanted: Wanted, made: Plan | None, problem: Exception | None, waits: 
 
 def create(task: Task) -> Outcome:
     """Keeps the secrets of a new site, lets the caretaker begin, fetches the code, waits until the site serves."""
-    wanted = _read(task)
-    if wanted is None:
-        return failed("the web site is not there any more")
+    wanted = _living(task)
+    if isinstance(wanted, Outcome):
+        return wanted
     if not task.state.get("is_kept"):
         _keep_secret(task, wanted.site)
         _tell(task, "secret_kept")
@@ -237,9 +245,9 @@ def _wait(task: Task, wanted: Wanted, generation: int, state: dict[str, Any] | N
 
 def update(task: Task) -> Outcome:
     """Keeps the data of a version that is left, fetches the code of the next, waits until the change has come true."""
-    wanted = _read(task)
-    if wanted is None:
-        return failed("the web site is not there any more")
+    wanted = _living(task)
+    if isinstance(wanted, Outcome):
+        return wanted
     state = dict(task.state) or {"is_kept": True, "generation": _keep(task, wanted)}
     _fetch(task, wanted)
     return _wait(task, wanted, int(state["generation"]), state)
@@ -270,11 +278,9 @@ def _keep_version(task: Task, wanted: Wanted) -> None:
 
 def backup(task: Task) -> Outcome:
     """Makes a snapshot and, when it is complete, removes those that are too many."""
-    wanted = _read(task)
-    if wanted is None:
-        return failed("the web site is not there any more")
-    if wanted.site.is_deletion_wanted:
-        return failed("the web site is being deleted")
+    wanted = _living(task)
+    if isinstance(wanted, Outcome):
+        return wanted
     name = task.job.data["snapshot"]
     _snapshot(task, wanted.site, name)
     snapshot = task.site.account.rds.describe_db_snapshots(DBSnapshotIdentifier=name)["DBSnapshots"][0]
@@ -331,12 +337,10 @@ def _bucket(task: Task) -> str:
 
 def restore(task: Task) -> Outcome:
     """Makes a database from a snapshot; when it is there the site uses it, and the one before goes."""
-    wanted = _read(task)
-    if wanted is None:
-        return failed("the web site is not there any more")
+    wanted = _living(task)
+    if isinstance(wanted, Outcome):
+        return wanted
     site = wanted.site
-    if site.is_deletion_wanted:
-        return failed("the web site is being deleted")
     name = f"{site.key}-{task.job.data['database_revision']}"
     _restore_database(task, site, name)
     database = act.restored(task.site.account, name)
