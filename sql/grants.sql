@@ -188,14 +188,14 @@ GRANT INSERT (accreditation_id, tenant_customer_id, org_id, instance_id, backup_
 GRANT INSERT (accreditation_id, tenant_customer_id, org_id, instance_id) ON provision_wpaas_backup, provision_wpaas_delete TO provision_integration;
 GRANT SELECT (id, tenant_customer_id, org_id) ON provision_wpaas, provision_wpaas_update, provision_wpaas_converge, provision_wpaas_backup, provision_wpaas_restore, provision_wpaas_download, provision_wpaas_delete TO provision_integration;
 GRANT EXECUTE ON FUNCTION job_fence(uuid, bigint), wpaas_site(uuid), wpaas_observed(uuid, bigint, uuid, jsonb), wpaas_resolved(uuid, bigint, uuid, int, text, text), wpaas_version_kept(uuid, bigint, uuid, int, text),
-    wpaas_secret_kept(uuid, bigint, uuid), wpaas_password_kept(uuid, bigint, uuid, uuid), wpaas_switch(uuid, bigint, uuid), wpaas_expiring(uuid), wpaas_expired(uuid, bigint, uuid),
+    wpaas_secret_kept(uuid, bigint, uuid), wpaas_password_kept(uuid, bigint, uuid, uuid), wpaas_switch(uuid, bigint, uuid), wpaas_expiring(uuid), wpaas_backups_removed(uuid), wpaas_expired(uuid, bigint, uuid),
     wpaas_dumped(uuid, bigint, uuid, bigint, text, timestamptz), wpaas_tidied(uuid, bigint, uuid), wpaas_downloads_left(uuid), wpaas_dumps_old(uuid), wpaas_dump_gone(uuid, bigint, uuid),
     wpaas_strays(uuid, bigint, uuid, jsonb), wpaas_is_known(uuid, text) TO provision_worker;
 GRANT SELECT ON wpaas_backup TO provision_worker;
 GRANT EXECUTE ON FUNCTION wpaas_converge(uuid) TO provision_operator;
-GRANT EXECUTE ON FUNCTION wpaas_download_link(uuid) TO provision_integration;
+GRANT EXECUTE ON FUNCTION wpaas_download_link(uuid), wpaas_backup_remove(uuid) TO provision_integration;
 GRANT EXECUTE ON FUNCTION wpaas_require(uuid, uuid), customer_sign_up(jsonb, text), customer_user_create(text, jsonb, text), customer_user_change(text, text, jsonb, text), customer_user_remove(text, text),
-    customer_user_key(text, text), customer_user_places(uuid), wpaas_login_link(uuid), wpaas_link_use(text, text), wpaas_download_link(uuid),
+    customer_user_key(text, text), customer_user_places(uuid), wpaas_login_link(uuid), wpaas_link_use(text, text), wpaas_download_link(uuid), wpaas_backup_remove(uuid),
     wpaas_hook_make(uuid), wpaas_hook_remove(uuid), wpaas_push(uuid, bytea, text, text, jsonb), org_costs(uuid, text) TO provision_api;
 REVOKE ALL ON wpaas_link, wpaas_hook FROM provision_reader;
 

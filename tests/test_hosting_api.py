@@ -320,10 +320,14 @@ def test_a_backup_is_downloaded_by_a_link_that_an_order_has_made(customer: Clien
         "UPDATE wpaas_backup SET dump_bytes = 7, dump_date = now(), link_date = engine_now() + interval '1 hour'"
     )
     owner.execute("INSERT INTO secret VALUES (%s, 'https://bucket.test/dump')", [backup])
+    one = path.removesuffix("/download")
+    assert user("DELETE", one).json()["title"] == "the backup is just being used"
     link = user("GET", path)
     assert (link.json()["url"], link.json()["size_bytes"]) == ("https://bucket.test/dump", 7)
     assert link.headers["Cache-Control"] == "no-store"
     stranger = Client(user.api, f"Token {user.api.customer.key}")
+    for caller, status in ((customer, 403), (stranger, 404)):
+        assert caller("DELETE", one).status_code == status
     for method in ("GET", "POST"):
         assert customer(method, path).status_code == 403
         assert stranger(method, path).status_code == 404
@@ -333,6 +337,10 @@ def test_a_backup_is_downloaded_by_a_link_that_an_order_has_made(customer: Clien
     assert user("GET", path).status_code == 404
     owner.execute("SELECT engine_sweep(NULL)")
     assert value(owner, "SELECT count(*) FROM secret") == 0
+    owner.execute("SELECT job_hold(job_id), job_cancel(job_id, 'no') FROM provision_wpaas_download")
+    assert user("DELETE", one).status_code == 204
+    assert user("GET", one).status_code == user("POST", path).status_code == user("DELETE", one).status_code == 404
+    assert user.ok("GET", "/wpaas/bel/default/shop/backups") == []
 
 
 def serve(client: Client, site: str) -> None:

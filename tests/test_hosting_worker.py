@@ -343,7 +343,13 @@ def test_a_backup_is_dumped_downloaded_by_a_link_and_forgotten_after_some_days(h
         host.engine.value("SELECT clock_advance('4 days')")
         eventually(lambda: host.engine.value("SELECT count(*) FROM secret") == 0, "the end of the link", PATIENCE)
         desk.stray_pass()
-    assert host.engine.value("SELECT dump_date FROM v_wpaas_backup WHERE id = %s", desk.backup) is None
+        gone = "SELECT dump_date IS NULL AND expired_date IS NOT NULL FROM wpaas_backup WHERE id = %s"
+        assert host.engine.value("SELECT dump_date FROM wpaas_backup WHERE id = %s", desk.backup) is None
+        snapshot = host.engine.value("SELECT snapshot FROM wpaas_backup WHERE id = %s", desk.backup)
+        host.engine.owner.execute("UPDATE wpaas_backup SET removal_date = engine_now() WHERE id = %s", [desk.backup])
+        desk.stray_pass()
+        assert host.engine.value(gone, desk.backup) is True
+        assert snapshot not in str(desk.account.rds.describe_db_snapshots())
     assert "Contents" not in desk.account.s3.list_objects_v2(Bucket="artifacts", Prefix="dumps/")
 
 

@@ -584,6 +584,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "user_remove": ("user",),
     "user_usage_report": ("usage", '{"username": "x", "usage": 0}'),
     "webhook_change": ("webhook", "{}"),
+    "wpaas_backup_remove": ("backup",),
     "wpaas_download_link": ("backup",),
     "wpaas_hook_make": ("site",),
     "wpaas_hook_remove": ("site",),

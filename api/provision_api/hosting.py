@@ -480,7 +480,7 @@ _RENAMED = {"code": "code_url", "suspended": "is_suspended", "domains": "domain_
 _SITE_COLUMNS = [_RENAMED.get(name, name) for name in Site.model_fields]
 _site = _view("v_wpaas", *_SITE_COLUMNS, "org_id", "space_id", "deleted_date")
 _SITE = [_site.c[_RENAMED.get(name, name)].label(name) for name in Site.model_fields]
-_backup = _view("v_wpaas_backup", "instance_id", "expired_date", *Backup.model_fields)
+_backup = _view("v_wpaas_backup", "instance_id", "removal_date", "expired_date", *Backup.model_fields)
 _version = _view("v_wpaas_version", "instance_id", *Version.model_fields)
 _profile = _view("v_wpaas_profile", "id", *Profile.model_fields)
 
@@ -505,6 +505,7 @@ _USER_KEY = call("customer_user_key", _CID, _NAME, returns=("id", "key"))
 _REQUIRE = call("wpaas_require", bindparam("account", type_=Uuid), bindparam("org", type_=Uuid))
 _LINK = call("wpaas_login_link", _ID, returns=("url",))
 _DOWNLOAD = call("wpaas_download_link", _ID, returns=tuple(Download.model_fields))
+_BACKUP_REMOVE = call("wpaas_backup_remove", _ID)
 _LINK_USE = call("wpaas_link_use", bindparam("token", type_=Text), bindparam("host", type_=Text), returns=("used",))
 _COSTS = call("org_costs", _ID, bindparam("month", type_=Text), returns=("costs",))
 _HOOK_MAKE, _HOOK_REMOVE = call("wpaas_hook_make", _ID, returns=("id", "secret")), call("wpaas_hook_remove", _ID)
@@ -1074,9 +1075,12 @@ async def _about(request: Request, view: Any, model: type[BaseModel], *wanted: A
     return _list(model, await run(request, caller, work))
 
 
+_KEPT = (_backup.c.expired_date.is_(None), _backup.c.removal_date.is_(None))
+
+
 async def list_backups(request: Request) -> Response:
     """The snapshots that are kept."""
-    return await _about(request, _backup, Backup, _backup.c.expired_date.is_(None))
+    return await _about(request, _backup, Backup, *_KEPT)
 
 
 async def list_versions(request: Request) -> Response:
@@ -1127,8 +1131,21 @@ async def show_backup(request: Request) -> Response:
 
 async def _backup_of(connection: AsyncConnection, request: Request, site: Row) -> Row:
     id: UUID = request.path_params["id"]
-    is_it = (_backup.c.id == id, _backup.c.instance_id == site["id"], _backup.c.expired_date.is_(None))
-    return await _one(connection, _backup, "backup", str(id), *is_it)
+    return await _one(
+        connection, _backup, "backup", str(id), _backup.c.id == id, _backup.c.instance_id == site["id"], *_KEPT
+    )
+
+
+async def remove_backup(request: Request) -> Response:
+    """One backup less, and its dump."""
+    caller, org = await _within(request)
+
+    async def work(connection: AsyncConnection) -> None:
+        backup = await _backup_of(connection, request, await _site_of(connection, request, org))
+        await fetch(connection, _BACKUP_REMOVE, id=backup["id"])
+
+    await run(request, caller, work)
+    return Response(status_code=204)
 
 
 async def order_download(request: Request) -> Response:
@@ -1363,7 +1380,11 @@ def _backup_routes() -> list[Any]:
             get=_operation(list_backups, "List backups", Backup, is_list=True, **many),
             post=_operation(create_backup, "Make a backup", Ordered, 202, **many),
         ),
-        resource(f"{_SITE_PATH}/backups/{{id:uuid}}", get=_operation(show_backup, "See a backup", Backup, **many)),
+        resource(
+            f"{_SITE_PATH}/backups/{{id:uuid}}",
+            get=_operation(show_backup, "See a backup", Backup, **many),
+            delete=_operation(remove_backup, "Remove a backup", None, 204, **many),
+        ),
         resource(
             f"{_SITE_PATH}/backups/{{id:uuid}}/restore",
             post=_operation(restore_backup, "Bring the data of a backup back", Ordered, 202, **many),

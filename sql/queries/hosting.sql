@@ -30,6 +30,9 @@ SELECT wpaas_switch(%(job)s, %(claim_no)s, %(provision)s)
 -- name: expiring
 SELECT id, snapshot, key FROM wpaas_expiring(%(instance)s)
 
+-- name: backups_removed
+SELECT id, snapshot, key FROM wpaas_backups_removed(%(accreditation)s)
+
 -- name: expired
 SELECT wpaas_expired(%(job)s, %(claim_no)s, %(backup)s)
 

@@ -20,7 +20,7 @@ FROM (
     SELECT 'host', id, name::text, missing_reason FROM host WHERE accreditation_id = %(accreditation)s AND deleted_date IS NULL AND host_is_object(%(accreditation)s)
     UNION ALL
     -- The last snapshots of sites that are gone are their owners' to remove.
-    SELECT 'wpaas_backup', id, snapshot, missing_reason FROM wpaas_backup WHERE accreditation_id = %(accreditation)s AND expired_date IS NULL AND reason <> 'final'
+    SELECT 'wpaas_backup', id, snapshot, missing_reason FROM wpaas_backup WHERE accreditation_id = %(accreditation)s AND expired_date IS NULL AND removal_date IS NULL AND reason <> 'final'
 ) AS thing
 WHERE (thing.table_name, thing.id) > (%(after_table)s::text, %(after_id)s::uuid)
 ORDER BY thing.table_name, thing.id

@@ -217,6 +217,7 @@ CREATE TABLE wpaas_backup (
     reason text NOT NULL,
     snapshot text NOT NULL,
     size_gib int,
+    removal_date timestamptz,
     expired_date timestamptz,
     missing_reason text,
     dump_bytes bigint,
@@ -231,6 +232,7 @@ CREATE TABLE wpaas_backup (
     CONSTRAINT wpaas_backup_link_ck CHECK (link_date IS NULL OR dump_date IS NOT NULL)
 ) INHERITS (class.audit_trail);
 CREATE INDEX wpaas_backup_instance_ix ON wpaas_backup (instance_id, id);
+CREATE INDEX wpaas_backup_removal_ix ON wpaas_backup (accreditation_id) WHERE removal_date IS NOT NULL AND expired_date IS NULL;
 CREATE INDEX wpaas_backup_dump_ix ON wpaas_backup (accreditation_id, dump_date) WHERE dump_date IS NOT NULL;
 CREATE INDEX wpaas_backup_link_ix ON wpaas_backup (link_date) WHERE link_date IS NOT NULL;
 SELECT class.copy_comments('class.audit_trail', 'wpaas_backup');
@@ -244,7 +246,8 @@ COMMENT ON COLUMN wpaas_backup.accreditation_id IS 'The AWS account it is in.';
 COMMENT ON COLUMN wpaas_backup.reason IS 'asked, scheduled, replaced (of the database that a restore has replaced) or final (before the deletion).';
 COMMENT ON COLUMN wpaas_backup.snapshot IS 'Its name at RDS.';
 COMMENT ON COLUMN wpaas_backup.size_gib IS 'Size of the database''s disk in GiB.';
-COMMENT ON COLUMN wpaas_backup.expired_date IS 'When it was removed: newer ones are kept, or the site is gone.';
+COMMENT ON COLUMN wpaas_backup.removal_date IS 'When its removal was asked for: it is nobody''s to use from then on; RDS is told within half an hour.';
+COMMENT ON COLUMN wpaas_backup.expired_date IS 'When it was removed: that was asked for, newer ones are kept, or the site is gone.';
 COMMENT ON COLUMN wpaas_backup.missing_reason IS 'Set by the reconcile pass when the account does not have it.';
 COMMENT ON COLUMN wpaas_backup.dump_bytes IS 'Size of the dump of it that can be downloaded: SQL, gzipped.';
 COMMENT ON COLUMN wpaas_backup.dump_date IS 'When that was made; it is kept for hosting_download_days. NULL: there is none.';

@@ -202,15 +202,41 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION wpaas_link_use(text, text) IS 'Uses a log-in link of a site up; false: it was used, is too old, or is another site''s.';
 
+CREATE OR REPLACE FUNCTION wpaas_backup_for(p_id uuid) RETURNS wpaas_backup
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    _backup wpaas_backup;
+BEGIN
+    SELECT b.* INTO _backup FROM wpaas_backup AS b JOIN wpaas_instance AS i ON i.id = b.instance_id AND i.deleted_date IS NULL AND space_is_reached(i.space_id)
+    WHERE b.id = p_id AND b.expired_date IS NULL AND b.removal_date IS NULL;
+    -- Who may change a site may have all that is in it.
+    PERFORM caller_require('order.create', _backup.tenant_customer_id, _backup.org_id, 'backup', p_id::text);
+    RETURN _backup;
+END $$;
+COMMENT ON FUNCTION wpaas_backup_for(uuid) IS 'A backup that the caller may have and may remove.';
+
+CREATE OR REPLACE FUNCTION wpaas_backup_remove(p_backup uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: backups are written only through here; the caller is asked for the right inside.
+DECLARE
+    _backup constant wpaas_backup := wpaas_backup_for(p_backup);
+    _site wpaas_instance := wpaas_for(_backup.instance_id);
+BEGIN
+    -- The site is locked: nobody begins to use it now.
+    IF EXISTS (SELECT FROM provision_wpaas_download WHERE backup_id = p_backup AND finished_date IS NULL)
+        OR EXISTS (SELECT FROM provision_wpaas_restore WHERE instance_id = _site.id AND snapshot = _backup.snapshot AND finished_date IS NULL) THEN
+        PERFORM refuse('PV409', 'the backup is just being used', _backup.snapshot, 'wait until its restore or download has ended');
+    END IF;
+    UPDATE wpaas_backup SET removal_date = engine_now(), updated_date = engine_now(), updated_by = caller_name() WHERE id = p_backup;
+END $$;
+COMMENT ON FUNCTION wpaas_backup_remove(uuid) IS 'Has a backup removed, with the dump of it: it cannot be used from now on, and is gone at RDS within half an hour.';
+
 CREATE OR REPLACE FUNCTION wpaas_download_link(p_backup uuid) RETURNS TABLE (url text, expires_date timestamptz, size_bytes bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 -- SECURITY DEFINER: links are read only through here; the caller is asked for the right inside.
 DECLARE
-    _backup wpaas_backup;
+    _backup constant wpaas_backup := wpaas_backup_for(p_backup);
 BEGIN
-    SELECT b.* INTO _backup FROM wpaas_backup AS b JOIN wpaas_instance AS i ON i.id = b.instance_id AND i.deleted_date IS NULL AND space_is_reached(i.space_id) WHERE b.id = p_backup AND b.expired_date IS NULL;
-    -- Who may change a site may have all that is in it.
-    PERFORM caller_require('order.create', _backup.tenant_customer_id, _backup.org_id, 'backup', p_backup::text);
     IF (_backup.link_date > engine_now()) IS NOT TRUE THEN
         PERFORM refuse('PV404', 'the backup has no link to download it by', p_backup::text, 'order one: POST where you have asked; when the order is complete, ask again');
     END IF;

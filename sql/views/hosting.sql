@@ -13,7 +13,7 @@ FROM wpaas_version AS v JOIN wpaas_instance AS i ON i.id = v.instance_id;
 COMMENT ON VIEW v_wpaas_version IS 'The versions of the code of web sites.';
 
 CREATE VIEW v_wpaas_backup AS
-SELECT b.id, b.instance_id, i.hostname, b.reason, b.snapshot, b.size_gib, b.dump_bytes, b.dump_date, b.created_date, b.expired_date, b.tenant_customer_id, b.org_id
+SELECT b.id, b.instance_id, i.hostname, b.reason, b.snapshot, b.size_gib, b.dump_bytes, b.dump_date, b.created_date, b.removal_date, b.expired_date, b.tenant_customer_id, b.org_id
 FROM wpaas_backup AS b JOIN wpaas_instance AS i ON i.id = b.instance_id;
 COMMENT ON VIEW v_wpaas_backup IS 'Snapshots of the databases of web sites.';
 

@@ -221,11 +221,21 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     RETURN QUERY
     SELECT e.id, e.snapshot, e.key FROM (
-        SELECT b.id, b.snapshot, CASE WHEN b.dump_date IS NOT NULL THEN wpaas_dump_key(b) END AS key FROM wpaas_backup AS b WHERE b.instance_id = p_instance AND b.reason = 'scheduled' AND b.expired_date IS NULL
+        SELECT b.id, b.snapshot, CASE WHEN b.dump_date IS NOT NULL THEN wpaas_dump_key(b) END AS key FROM wpaas_backup AS b WHERE b.instance_id = p_instance AND b.reason = 'scheduled' AND b.expired_date IS NULL AND b.removal_date IS NULL
         ORDER BY b.id DESC OFFSET (SELECT backup_keep FROM wpaas_instance WHERE id = p_instance)) AS e
     WHERE NOT EXISTS (SELECT FROM provision_wpaas_download AS p WHERE p.backup_id = e.id AND p.finished_date IS NULL);
 END $$;
 COMMENT ON FUNCTION wpaas_expiring(uuid) IS 'Scheduled backups beyond those that are kept, with their dumps; not one that is just being downloaded.';
+
+CREATE OR REPLACE FUNCTION wpaas_backups_removed(p_accreditation uuid) RETURNS TABLE (id uuid, snapshot text, key text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- SECURITY DEFINER: asked by the pass that clears up.
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY SELECT b.id, b.snapshot, CASE WHEN b.dump_date IS NOT NULL THEN wpaas_dump_key(b) END FROM wpaas_backup AS b
+    WHERE b.accreditation_id = p_accreditation AND b.removal_date IS NOT NULL AND b.expired_date IS NULL ORDER BY b.id;
+END $$;
+COMMENT ON FUNCTION wpaas_backups_removed(uuid) IS 'Backups whose removal was asked for, with their dumps.';
 
 CREATE OR REPLACE FUNCTION wpaas_expired(p_job uuid, p_claim_no bigint, p_backup uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -235,7 +245,7 @@ BEGIN
     UPDATE wpaas_backup SET expired_date = engine_now(), updated_date = engine_now(), updated_by = caller_name() WHERE id = p_backup AND expired_date IS NULL;
     PERFORM wpaas_dump_forget(ARRAY[p_backup]);
 END $$;
-COMMENT ON FUNCTION wpaas_expired(uuid, bigint, uuid) IS 'A backup is gone, as newer ones are kept.';
+COMMENT ON FUNCTION wpaas_expired(uuid, bigint, uuid) IS 'A backup is gone: newer ones are kept, or that was asked for.';
 
 -- Downloads ------------------------------------------------------------------------------------------------------------
 

@@ -332,7 +332,7 @@ DECLARE
     _site wpaas_instance := wpaas_for(NEW.instance_id);
 BEGIN
     PERFORM wpaas_same_place(_site, NEW.tenant_customer_id, NEW.org_id);
-    IF NOT EXISTS (SELECT FROM wpaas_backup WHERE instance_id = _site.id AND snapshot = NEW.snapshot AND expired_date IS NULL)
+    IF NOT EXISTS (SELECT FROM wpaas_backup WHERE instance_id = _site.id AND snapshot = NEW.snapshot AND expired_date IS NULL AND removal_date IS NULL)
         AND NOT EXISTS (SELECT FROM wpaas_version WHERE instance_id = _site.id AND snapshot = NEW.snapshot) THEN
         PERFORM refuse('PV404', 'backup not found', left(NEW.snapshot, 300), 'the backups and versions of the site list their snapshots');
     END IF;
@@ -350,7 +350,7 @@ DECLARE
     _site wpaas_instance := wpaas_for(NEW.instance_id);
 BEGIN
     PERFORM wpaas_same_place(_site, NEW.tenant_customer_id, NEW.org_id);
-    IF NOT EXISTS (SELECT FROM wpaas_backup WHERE id = NEW.backup_id AND instance_id = _site.id AND expired_date IS NULL) THEN
+    IF NOT EXISTS (SELECT FROM wpaas_backup WHERE id = NEW.backup_id AND instance_id = _site.id AND expired_date IS NULL AND removal_date IS NULL) THEN
         PERFORM refuse('PV404', 'backup not found', COALESCE(NEW.backup_id::text, 'none named'), 'the backups of the site are listed');
     END IF;
     NEW.accreditation_id := _site.accreditation_id;

@@ -1,7 +1,7 @@
 """Web sites: the caretaker of each, and the jobs that wait for what they want to come true."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -321,7 +321,11 @@ def why_missing(place: Place, name: str) -> str | None:
 
 
 def _expire(task: Task) -> None:
-    for row in task.resources.rows("hosting", "expiring", instance=task.job.data["instance"]):
+    _remove_backups(task, task.resources.rows("hosting", "expiring", instance=task.job.data["instance"]))
+
+
+def _remove_backups(task: Task, rows: Iterable[dict[str, Any]]) -> None:
+    for row in rows:
         name = row["snapshot"]
         _named(lambda name=name: task.site.account.rds.delete_db_snapshot(DBSnapshotIdentifier=name) and name)  # type: ignore[misc]
         if row["key"]:
@@ -441,9 +445,12 @@ def find_machine(place: Place, parameters: dict[str, Any], token: UUID) -> str |
     return name if dump.machines(place.account, name) else None
 
 
-def _clear_downloads(task: Task) -> int:
-    """Removes what is left of downloads, and dumps that were kept long enough; returns how many dumps."""
+def _clear_up(task: Task) -> int:
+    """Removes what is left of downloads, dumps that were kept long enough, and backups whose removal was asked for;
+    returns how many dumps.
+    """
     account, accreditation = task.site.account, task.site.accreditation.id
+    _remove_backups(task, task.resources.rows("hosting", "backups_removed", accreditation=accreditation))
     for row in task.resources.rows("hosting", "downloads_left", accreditation=accreditation):
         data = row["data"]
         dump.tidy(account, dump.Place(_bucket(task), data["key"]), data["download"], data["database"])
@@ -476,9 +483,9 @@ def _left(wanted: Wanted) -> list[str]:
 
 def find_strays(task: Task) -> Outcome:
     """Notes what has the tag of a site that is not there, and removes what may go: seen for an hour, and no data.
-    Removes also what is left of downloads.
+    Removes also what is left of downloads, and backups that nobody wants.
     """
-    account, dumps = task.site.account, _clear_downloads(task)
+    account, dumps = task.site.account, _clear_up(task)
     found = [{"arn": arn, "instance": instance} for arn, instance in stray.tagged(account)]
     claim = {"job": task.job.job_id, "claim_no": task.job.claim_no, "accreditation": task.site.accreditation.id}
     with fenced():
