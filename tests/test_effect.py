@@ -61,7 +61,7 @@ class Outside:
 
     def lose(self) -> None:
         """All leases are lost, and their jobs go back to the queue."""
-        self.engine.owner.execute("UPDATE worker SET heartbeat_date = '-infinity'; SELECT engine_sweep(NULL)")
+        self.engine.lose_workers()
         self.worker = register(self.engine)
 
     def once(self, make: Callable[[UUID], Thing] | None = None, *, look_first: bool = False) -> dict[str, Any]:

@@ -485,9 +485,7 @@ def test_the_late_result_of_a_lost_lease_is_refused(engine: Engine) -> None:
         eventually(lambda: first.entered == 1)
         old_claim = engine.job(job)["claim_no"]
         refused = REGISTRY.get_sample_value("provision_results_refused_total", {"type": "test"}) or 0
-        engine.owner.execute(
-            "UPDATE worker SET heartbeat_date = heartbeat_date - interval '1 hour'; SELECT engine_sweep(NULL)"
-        )
+        engine.lose_workers()
         eventually(lambda: second.entered == 1, "the second claim")
         first.open()
         eventually(

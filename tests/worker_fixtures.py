@@ -143,6 +143,17 @@ class Engine:
             assert not thread.is_alive(), "the worker did not stop"
             assert not failures, failures
 
+    def lose_workers(self) -> None:
+        """Sweep as if no worker had said for long that it lives. Not more than one sweeps at a time, so try again."""
+        silent: LiteralString = "UPDATE worker SET heartbeat_date = '-infinity'"
+
+        def sweep() -> bool:
+            with self.owner.transaction():
+                self.owner.execute(silent)
+                return bool(self.value("SELECT engine_sweep(NULL) ? 'leases_lost'"))
+
+        eventually(sweep, "the sweep")
+
     def value(self, query: LiteralString, *parameters: object) -> Any:
         """The first column of the first row."""
         row = self.owner.execute(query, parameters).fetchone()
