@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import psutil
 import psycopg
 from psycopg.types.json import Jsonb
 
@@ -49,15 +50,14 @@ def main(sites: int, workers: int, passes: int) -> None:
         url = _installation(server)
         owner = stack.enter_context(connect(url, "benchmark", autocommit=True))
         _set_up(owner, proxy.url)
-        for number in range(workers):
-            stack.enter_context(_worker(url, proxy.url, number))
+        processes = [stack.enter_context(_worker(url, proxy.url, number)) for number in range(workers)]
         began = time.monotonic()
         _order(owner, sites)
         _until(lambda: _are_up(owner, sites, tell), "the sites")
         click.echo(f"{sites} sites up after {time.monotonic() - began:.0f} s")
         for number in range(1, passes + 1):
             tell(f"pass {number} of {passes}")
-            _measure(owner, proxy, sites, workers)
+            _measure(owner, proxy, sites, processes)
     for name, value in (report.machine() | {"postgresql": server.version}).items():
         click.echo(f"{name}: {value}")
 
@@ -68,24 +68,30 @@ def _are_up(owner: psycopg.Connection, sites: int, tell: Callable[[str], None]) 
     return ready == sites
 
 
-def _measure(owner: psycopg.Connection, proxy: Any, sites: int, workers: int) -> None:
+def _measure(owner: psycopg.Connection, proxy: Any, sites: int, workers: list[psutil.Process]) -> None:
     """One look at each site."""
     _until(lambda: _value(owner, QUIET), "quiet")
-    before = _passes(owner)
+    before, used = _passes(owner), _processor_seconds(workers)
     proxy.reset()
     began = time.monotonic()
     owner.execute("SELECT wpaas_wake(ARRAY(SELECT id FROM wpaas_instance))")
     _until(lambda: _value(owner, LOOKED) == sites, "the looks")
-    seconds = time.monotonic() - began
+    seconds, used = time.monotonic() - began, _processor_seconds(workers) - used
     after = _passes(owner)
     times = {after[id] - before[id] for id in after}
-    click.echo(f"{sites} sites in sync, {workers} workers, one full pass:")
+    click.echo(f"{sites} sites in sync, {len(workers)} workers, one full pass:")
     click.echo(f"  each was looked at {sorted(times)} times")
     click.echo(f"  calls that change something: {len(proxy.mutating)}")
     click.echo(f"  calls per site: {len(proxy.calls) / sites:.1f}")
     click.echo(f"  time: {seconds:.1f} s, {1000 * seconds / sites:.0f} ms per site")
+    click.echo(f"  processor time of the workers: {1000 * used / sites:.0f} ms per site")
+    click.echo(f"  the stand-in for AWS answered {len(proxy.calls) / seconds:.0f} calls per second")
     if times != {1} or proxy.mutating:
         raise click.ClickException("a pass over sites in sync is one look at each, and changes nothing")
+
+
+def _processor_seconds(processes: list[psutil.Process]) -> float:
+    return sum(times.user + times.system for times in (process.cpu_times() for process in processes))
 
 
 def _passes(owner: psycopg.Connection) -> dict[Any, int]:
@@ -160,7 +166,7 @@ def _order(owner: psycopg.Connection, sites: int) -> None:
 
 
 @contextmanager
-def _worker(url: str, endpoint: str, number: int) -> Iterator[None]:
+def _worker(url: str, endpoint: str, number: int) -> Iterator[psutil.Process]:
     environment = os.environ | {
         "PROVISION_WORKER_DATABASE_URL": url_as(url, "provision_worker"),
         "PROVISION_WORKER_NAME": f"bench-{number}",
@@ -171,7 +177,7 @@ def _worker(url: str, endpoint: str, number: int) -> Iterator[None]:
         [sys.executable, "-m", "provision", "worker"], env=environment, cwd=Path(__file__).parents[1]
     )
     try:
-        yield
+        yield psutil.Process(process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
