@@ -44,11 +44,14 @@ class Site:
         for bucket in ("artifacts", "code"):
             s3.create_bucket(Bucket=bucket)
         s3.put_object(Bucket="code", Key="tea.zip", Body=b"the shop's own WordPress")
+        # Other scenes have networks as well, perhaps still.
+        (vpc,) = self._ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+        subnets = self._ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc["VpcId"]]}])["Subnets"]
         hosting: dict[str, Any] = {
             "domain": HOSTED,
             "zone_id": zone["Id"].rpartition("/")[2],
-            "vpc_id": self._ec2.describe_vpcs()["Vpcs"][0]["VpcId"],
-            "subnet_ids": [subnet["SubnetId"] for subnet in self._ec2.describe_subnets()["Subnets"][:2]],
+            "vpc_id": vpc["VpcId"],
+            "subnet_ids": [subnet["SubnetId"] for subnet in subnets[:2]],
             "image_id": self._ec2.describe_images()["Images"][0]["ImageId"],
             "bucket": "artifacts",
             "code_buckets": {"code": self._database.value("cid", customer=self._account)},
