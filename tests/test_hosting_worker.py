@@ -190,6 +190,25 @@ def test_what_aws_says_no_to_is_a_condition_and_other_sites_go_on(host: Host) ->
             eventually(lambda: host.engine.value(problem) is None, "the end of the condition", PATIENCE)
 
 
+def test_two_subnets_of_one_zone_are_told_to_operators_and_not_tried_again_and_again(host: Host) -> None:
+    """EFS takes one mount target for each zone."""
+    ec2, network = host.world.direct.ec2, host.world.network
+    (first,) = ec2.describe_subnets(SubnetIds=[network.subnet_ids[0]])["Subnets"]
+    second = ec2.create_subnet(
+        VpcId=network.vpc_id, CidrBlock="172.31.240.0/24", AvailabilityZone=first["AvailabilityZone"]
+    )
+    subnets = [first["SubnetId"], second["Subnet"]["SubnetId"]]
+    host.engine.owner.execute(
+        "UPDATE accreditation SET settings = jsonb_set(settings, '{hosting,subnet_ids}', %s) WHERE id = %s",
+        [Jsonb(subnets), host.accreditation],
+    )
+    problem = "SELECT conditions -> 'ProviderError' ->> 'code' FROM v_wpaas"
+    with host.workers():
+        host.order("create")
+        eventually(lambda: host.engine.value(problem) == "MountTargetConflict", "the condition", PATIENCE)
+    assert host.engine.value("SELECT failures > 0 AND next_pass_date > pass_date FROM v_wpaas_watch")
+
+
 def test_a_deleted_database_is_an_alarm_and_restored_from_a_backup_it_is_over(host: Host) -> None:
     with host.workers():
         host.done("create")

@@ -42,7 +42,6 @@ _THERE = frozenset(
         "FileSystemAlreadyExists",
         "InvalidLaunchTemplateName.AlreadyExistsException",
         "InvalidPermission.Duplicate",
-        "MountTargetConflict",
         "PriorityInUse",
         "ResourceExistsException",
     }
