@@ -90,6 +90,11 @@ class Host:
     def site(self, name: str = "shop") -> dict[str, Any]:
         return self.engine.row("SELECT * FROM v_wpaas WHERE name = %s ORDER BY id DESC LIMIT 1", name)
 
+    def problem(self) -> str | None:
+        """What AWS says no with."""
+        code: str | None = self.engine.value("SELECT conditions -> 'ProviderError' ->> 'code' FROM v_wpaas")
+        return code
+
     def passes(self, name: str = "shop") -> int:
         count: int = self.engine.value(
             "SELECT w.passes FROM v_wpaas_watch AS w JOIN v_wpaas AS s ON s.id = w.instance_id WHERE s.name = %s", name
@@ -176,18 +181,17 @@ def test_a_call_that_hangs_holds_up_its_own_site_only(host: Host) -> None:
 
 
 def test_what_aws_says_no_to_is_a_condition_and_other_sites_go_on(host: Host) -> None:
-    problem = "SELECT conditions -> 'ProviderError' ->> 'code' FROM v_wpaas"
     pause = "SELECT next_pass_date - pass_date <= interval '300 s' AND failures > 0 FROM v_wpaas_watch"
     with host.workers():
         host.done("create")
         for status, code in ((400, "Throttling"), (503, "ServiceUnavailable"), (400, "AccessDenied")):
             host.world.proxy.fail("DescribeAutoScalingGroups", status, code)
-            eventually(lambda code=code: host.engine.value(problem) == code, "the condition", PATIENCE)  # type: ignore[misc]
+            eventually(lambda code=code: host.problem() == code, "the condition", PATIENCE)  # type: ignore[misc]
             assert host.engine.value(pause)
             assert host.site()["phase"] == "ready", "nothing new is known of it"
             host.world.proxy.heal()
             host.engine.value("SELECT wpaas_converge(%s)", host.site()["id"])
-            eventually(lambda: host.engine.value(problem) is None, "the end of the condition", PATIENCE)
+            eventually(lambda: host.problem() is None, "the end of the condition", PATIENCE)
 
 
 def test_two_subnets_of_one_zone_are_told_to_operators_and_not_tried_again_and_again(host: Host) -> None:
@@ -202,10 +206,9 @@ def test_two_subnets_of_one_zone_are_told_to_operators_and_not_tried_again_and_a
         "UPDATE accreditation SET settings = jsonb_set(settings, '{hosting,subnet_ids}', %s) WHERE id = %s",
         [Jsonb(subnets), host.accreditation],
     )
-    problem = "SELECT conditions -> 'ProviderError' ->> 'code' FROM v_wpaas"
     with host.workers():
         host.order("create")
-        eventually(lambda: host.engine.value(problem) == "MountTargetConflict", "the condition", PATIENCE)
+        eventually(lambda: host.problem() == "MountTargetConflict", "the condition", PATIENCE)
     assert host.engine.value("SELECT failures > 0 AND next_pass_date > pass_date FROM v_wpaas_watch")
 
 
